@@ -1,0 +1,181 @@
+"""Kernels as data: kernels/<op>/kernels.toml is the registry, the test list and the benchmark list of an op.
+
+A row is one variant. Its name is computed from the row: `<op>_<in><out>_<isa>_<tile>[_<core>]`. Rows stand in order of
+merit; the first whose `needs` the target has, and which the op accepts, is chosen. `portable` needs nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tiercast.errors import UsageError
+from tiercast.paths import room
+
+Accept = Callable[["Row"], "str | None"]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One field of an op's params struct: a C name, a 4-byte kind ("i32" | "f32"), a length and its enum if it has one."""
+
+    name: str
+    kind: str
+    length: int
+    is_array: bool
+    enum: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kernel variant. `tile` holds its template values; `op` names the meaning all rows of an op and dtype share."""
+
+    name: str
+    op: str
+    folder: str
+    isa: str
+    needs: frozenset[str]
+    template: str
+    tile: Mapping[str, int] = field(hash=False)
+    in_dtype: str = "f32"
+    out_dtype: str = "f32"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A shape the op is tested or benchmarked on: a physical node with its inputs, as text (see `kernels.toml`)."""
+
+    op: str
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(hash=False)
+    dtype_op: str | None = None
+
+
+@dataclass(frozen=True)
+class KernelFamily:
+    """Everything kernels/<name>/kernels.toml says."""
+
+    name: str
+    doc: str
+    folder: Path
+    params: tuple[Param, ...]
+    rows: tuple[Row, ...]
+    samples: tuple[Case, ...]
+    benches: tuple[Case, ...]
+
+    def pack_params(self, values: Mapping[str, Any]) -> bytes:
+        """The params struct as little-endian bytes; enum values by their names. UsageError on a missing or unknown field."""
+        unknown = set(values) - {param.name for param in self.params}
+        if unknown:
+            raise UsageError(f"kernels/{self.name}: params have no field {', '.join(sorted(unknown))}")
+        return b"".join(_pack(self.name, param, values) for param in self.params)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The row that was chosen and, for each better one, why it was refused."""
+
+    row: Row
+    refused: tuple[str, ...]
+
+
+@cache
+def families() -> dict[str, KernelFamily]:
+    """Every kernel family by name, discovered under kernels/."""
+    return {path.parent.name: _read(path) for path in sorted(room("kernels").glob("*/kernels.toml"))}
+
+
+@cache
+def rows_of(op: str) -> tuple[Row, ...]:
+    """The rows of one op (say "conv2d_f32f32") in order of merit; UsageError when there is none."""
+    rows = tuple(row for family in families().values() for row in family.rows if row.op == op)
+    if not rows:
+        raise UsageError(f"kernels: no row has op {op!r}; add one to a kernels.toml")
+    return rows
+
+
+@cache
+def enums() -> dict[str, tuple[str, ...]]:
+    """kernels/enums.toml: enum name -> its values, in C order from 0."""
+    facts = tomllib.loads((room("kernels") / "enums.toml").read_text())
+    return {name: tuple(entry["values"]) for name, entry in facts.items()}
+
+
+def choose(op: str, has: frozenset[str], accept: Accept | None = None) -> Choice:
+    """The first row of `op` whose needs ⊆ `has` and which `accept` (row -> None or its refusal) does not refuse."""
+    refused: list[str] = []
+    for row in rows_of(op):
+        missing = row.needs - has
+        reason = f"target lacks {', '.join(sorted(missing))}" if missing else accept(row) if accept else None
+        if reason is None:
+            return Choice(row, tuple(refused))
+        refused.append(f"{row.name}: {reason}")
+    raise UsageError(f"kernels: every row of {op!r} was refused: {'; '.join(refused)}")
+
+
+def _pack(family: str, param: Param, values: Mapping[str, Any]) -> bytes:
+    if param.name not in values:
+        raise UsageError(f"kernels/{family}: params field {param.name!r} has no value")
+    value = values[param.name]
+    if param.enum is not None:
+        names = enums()[param.enum]
+        if value not in names:
+            raise UsageError(f"kernels/{family}: {param.name}={value!r} is not one of {', '.join(names)}")
+        return struct.pack("<i", names.index(value))
+    items: Sequence[Any] = list(value) if param.is_array else [value]
+    if len(items) > param.length:
+        raise UsageError(f"kernels/{family}: {param.name} holds {param.length} values, got {len(items)}")
+    padded = [*items, *[0] * (param.length - len(items))]
+    return struct.pack(f"<{param.length}{'i' if param.kind == 'i32' else 'f'}", *padded)
+
+
+def _read(path: Path) -> KernelFamily:
+    facts = tomllib.loads(path.read_text())
+    name = facts["op"]["name"]
+    return KernelFamily(
+        name=name,
+        doc=facts["op"]["doc"],
+        folder=path.parent,
+        params=tuple(_param(key, text) for key, text in facts.get("params", {}).items()),
+        rows=tuple(_row(name, entry) for entry in facts["kernel"]),
+        samples=tuple(_case(name, entry) for entry in facts.get("sample", [])),
+        benches=tuple(_case(name, entry) for entry in facts.get("bench", [])),
+    )
+
+
+def _param(name: str, text: str) -> Param:
+    if text.startswith("enum:"):
+        return Param(name, "i32", 1, False, text.removeprefix("enum:"))
+    kind, bracket, length = text.partition("[")
+    if kind not in ("i32", "f32"):
+        raise UsageError(f"kernels.toml: params field {name!r} has type {text!r}; known: i32, f32, i32[N], f32[N], enum:<name>")
+    return Param(name, kind, int(length.rstrip("]")) if bracket else 1, bool(bracket))
+
+
+def _row(family: str, entry: Mapping[str, Any]) -> Row:
+    isa = entry["isa"]
+    tile: dict[str, int] = dict(entry.get("tile", {}))
+    op = f"{entry.get('op', family)}_{entry['in']}{entry['out']}"
+    parts = [op, isa, "x".join(str(value) for value in tile.values()), entry.get("core", "")]
+    needs = set(entry.get("needs", ())) | (set() if isa == "portable" else {isa})
+    return Row(
+        name="_".join(part for part in parts if part),
+        op=op,
+        folder=family,
+        isa=isa,
+        needs=frozenset(needs),
+        template=entry["template"],
+        tile=tile,
+        in_dtype=entry["in"],
+        out_dtype=entry["out"],
+    )
+
+
+def _case(family: str, entry: Mapping[str, Any]) -> Case:
+    camel = "".join(part.capitalize() for part in family.split("_"))
+    return Case(entry.get("op", camel), tuple(entry["inputs"]), entry.get("attributes", {}), entry.get("kernel"))

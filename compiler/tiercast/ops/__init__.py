@@ -1,0 +1,1 @@
+"""Physical ops: one file is one op (legalise from ONNX, infer shapes, lower to kernel calls)."""

@@ -1,0 +1,149 @@
+"""Legalisation's view of the graph: logical ONNX values and the physical values that hold them.
+
+A physical value holds transpose(logical value, perm). Perms are lazy: an ONNX Transpose only composes them, and a copy is
+made when a consumer demands an order that does not exist yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+from tiercast.ops.registry import DOMAIN, const, dtype, ops, shape
+
+Perm = tuple[int, ...]
+CHANNELS_LAST: Perm = (0, 2, 3, 1)
+
+
+class Layouter:
+    """Builds the physical graph while ONNX nodes are legalised in topological order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+        self.initializers: dict[str, ir.Value] = {}
+        self._forms: dict[ir.Value, dict[Perm, ir.Value]] = {}
+        self._primary: dict[ir.Value, Perm] = {}
+        self._names: set[str] = set()
+        self._origin = ""
+
+    # -- logical facts
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """Static logical shape of an ONNX value."""
+        return shape(value)
+
+    def dtype(self, value: ir.Value) -> ir.DataType:
+        """Element type of an ONNX value."""
+        return dtype(value)
+
+    def const(self, value: ir.Value | None) -> np.ndarray | None:
+        """The array of a constant ONNX value in logical order, else None."""
+        return const(value)
+
+    # -- physical forms
+    def perm(self, value: ir.Value) -> Perm:
+        """The perm of the value's first physical form; the identity for a constant."""
+        return self._primary.get(value, tuple(range(len(shape(value)))))
+
+    def plain(self, value: ir.Value) -> ir.Value:
+        """A physical value in the logical order."""
+        return self.as_perm(value, tuple(range(len(shape(value)))))
+
+    def channels_last(self, value: ir.Value) -> ir.Value:
+        """A physical NHWC value of a rank-4 logical NCHW value; GraphError at another rank."""
+        if len(shape(value)) != 4:
+            raise GraphError(f"value {value.name!r} of shape {shape(value)} is not N,C,H,W (rank 4)")
+        return self.as_perm(value, CHANNELS_LAST)
+
+    def as_perm(self, value: ir.Value, perm: Sequence[int]) -> ir.Value:
+        """A physical value that holds transpose(value, perm); makes a copy only if no such form exists."""
+        wanted = tuple(int(axis) for axis in perm)
+        forms = self._forms.setdefault(value, {})
+        if wanted in forms:
+            return forms[wanted]
+        array = const(value)
+        if array is not None:
+            forms[wanted] = self.constant(np.ascontiguousarray(np.transpose(array, wanted)), f"{value.name}")
+        elif forms:
+            forms[wanted] = self._reorder(value, self._primary[value], wanted)
+        else:
+            raise GraphError(f"value {value.name!r} is used before it is computed")
+        return forms[wanted]
+
+    def constant(self, array: np.ndarray, name_hint: str = "const") -> ir.Value:
+        """An initializer of the physical graph."""
+        name = self._fresh(name_hint)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.initializers[name] = value
+        return value
+
+    def emit(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        outputs: int = 1,
+        names: Sequence[str] | None = None,
+    ) -> list[ir.Value]:
+        """Appends a physical node and infers its output types; GraphError from the op's own `infer`."""
+        op = ops().get(op_type)
+        if op is None:
+            raise GraphError(f"physical op {op_type!r} does not exist")
+        known = [ir.convenience.convert_attribute(key, item) for key, item in (attributes or {}).items()]
+        stem = f"{self._origin or op_type}"
+        given = [self._fresh(name) for name in names or [stem] * outputs]
+        values = [ir.Value(name=name) for name in given]
+        node = ir.Node(DOMAIN, op_type, list(inputs), attributes=known, outputs=values, name=self._fresh(f"{stem}/{op_type}"))
+        for value, (kind, dims) in zip(values, op.infer(node), strict=True):
+            value.type = ir.TensorType(kind)
+            value.shape = ir.Shape(dims)
+        self.nodes.append(node)
+        return values
+
+    def alias(self, physical: ir.Value, new_shape: Sequence[int]) -> ir.Value:
+        """The same elements under another shape (a Reshape node, which costs nothing)."""
+        if tuple(new_shape) == shape(physical):
+            return physical
+        return self.emit("Reshape", [physical], {"shape": [int(dim) for dim in new_shape]})[0]
+
+    def bind(self, value: ir.Value, physical: ir.Value, perm: Sequence[int] | None = None) -> None:
+        """Declares that `physical` holds the ONNX value, in `perm` (default: logical order)."""
+        order = tuple(int(axis) for axis in perm) if perm is not None else tuple(range(len(shape(value))))
+        expected = tuple(shape(value)[axis] for axis in order)
+        if shape(physical) != expected:
+            raise GraphError(f"value {value.name!r}: physical shape {shape(physical)} is not {expected} (perm {order})")
+        self._forms.setdefault(value, {})[order] = physical
+        self._primary.setdefault(value, order)
+        physical.metadata_props.setdefault("source", value.name or "")
+        physical.metadata_props.setdefault("perm", ",".join(map(str, order)))
+
+    def start(self, node: ir.Node) -> None:
+        """Tells which ONNX node the next emitted nodes come from (they take its first output's name)."""
+        self._origin = node.outputs[0].name or node.op_type
+
+    def _reorder(self, value: ir.Value, have: Perm, wanted: Perm) -> ir.Value:
+        source = self._forms[value][have]
+        axes = [have.index(axis) for axis in wanted]  # wanted axis k is the source's axis axes[k]
+        dims = [shape(source)[axis] for axis in axes]
+        moving = [axis for axis in axes if shape(source)[axis] != 1]
+        if moving == sorted(moving):  # only unit dims move: the memory is the same
+            made = self.alias(source, dims)
+        else:
+            dense = [math.prod(shape(source)[axis + 1 :]) for axis in range(len(axes))]
+            strides = [dense[axis] for axis in axes]
+            made = self.emit("Copy", [source], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims})[0]
+        made.metadata_props.setdefault("source", value.name or "")
+        made.metadata_props.setdefault("perm", ",".join(map(str, wanted)))
+        return made
+
+    def _fresh(self, hint: str) -> str:
+        name, count = hint, 1
+        while name in self._names:
+            name, count = f"{hint}.{count}", count + 1
+        self._names.add(name)
+        return name

@@ -1,0 +1,67 @@
+"""What an op's `lower` works with: constants, row choice and kernel calls. `lower/` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.kernel import Row
+
+
+@dataclass(frozen=True)
+class Const:
+    """A constant operand in the weights segment, number `index` of the lowering's table."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class View:
+    """A strided window on a physical value: dims and strides in elements, from element `offset` of the value's storage."""
+
+    value: ir.Value
+    dims: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+Operand = ir.Value | Const | View | None
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One step to be: which row, on which operands, with which params (already packed)."""
+
+    node: ir.Node
+    row: Row
+    refused: tuple[str, ...]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[ir.Value | View, ...]
+    params: bytes
+    scratch_bytes: int
+    macs: int
+
+
+class Lowering(Protocol):
+    """The lowering of one graph for one target."""
+
+    def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
+        """First row in order of merit that the target has and `accept` (row -> None or a refusal) takes; refusals are kept."""
+
+    def const(self, array: np.ndarray, label: str) -> Const:
+        """Puts an array in the weights segment (C order, deduplicated, 64-byte aligned)."""
+
+    def call(
+        self,
+        node: ir.Node,
+        row: Row,
+        inputs: Sequence[Operand],
+        outputs: Sequence[ir.Value | View],
+        params: Mapping[str, Any],
+        scratch_bytes: int = 0,
+    ) -> None:
+        """Appends a kernel call; UsageError when params do not fit the family's struct."""

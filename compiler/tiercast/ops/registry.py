@@ -1,0 +1,138 @@
+"""What an op is, and the discovered set of them.
+
+A *physical* op is a node of domain "tiercast" whose values have a fixed memory order. Each `ops/<op>.py` defines one by
+subclassing `Op`; defining the class is its registration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+
+if TYPE_CHECKING:
+    from tiercast.ops.layouter import Layouter
+    from tiercast.ops.lowering import Lowering
+
+DOMAIN = "tiercast"
+REQUIRED: Any = object()  # an attribute with no default
+
+
+class Op:
+    """One physical op. The docstring of a subclass documents inputs, attributes and outputs with shapes.
+
+    onnx: ONNX op types (default domain) that `legalize` takes.
+    inputs: names in order; a trailing "?" marks an optional one, "*" a variadic last one.
+    attributes: name -> default; the default's Python type is the attribute's type; REQUIRED means there is none.
+    strided_inputs / strided_outputs: kernels take views whose last stride is 1 and whose others are free; else dense only.
+    in_place: the first output may use the memory of a same-shaped input that dies here.
+    """
+
+    onnx: ClassVar[tuple[str, ...]] = ()
+    inputs: ClassVar[tuple[str, ...]] = ()
+    attributes: ClassVar[Mapping[str, Any]] = {}
+    strided_inputs: ClassVar[bool] = False
+    strided_outputs: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The physical op_type: the class's name."""
+        return type(self).__name__
+
+    def legalize(self, node: ir.Node, layout: Layouter) -> None:
+        """Turns an ONNX node (one of `onnx`) into physical nodes through `layout`; GraphError names the broken rule."""
+        raise GraphError(f"{where(node)}: {self.name} has no legalisation from ONNX")
+
+    def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """dtype and physical shape of each output; GraphError names the broken rule."""
+        raise NotImplementedError
+
+    def lower(self, node: ir.Node, low: Lowering) -> None:
+        """Emits the kernel calls that compute the node."""
+        raise NotImplementedError
+
+    def macs(self, node: ir.Node) -> int:
+        """Multiply-accumulates of the node, for reports; 0 where it has none."""
+        return 0
+
+
+@cache
+def ops() -> dict[str, Op]:
+    """Every physical op by op_type, discovered by importing the modules of tiercast.ops."""
+    package = importlib.import_module("tiercast.ops")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"tiercast.ops.{module.name}")
+    return {cls.__name__: cls() for cls in _subclasses(Op)}
+
+
+@cache
+def legalizers() -> dict[str, Op]:
+    """ONNX op type -> the Op that legalises it."""
+    return {onnx_type: op for op in ops().values() for onnx_type in op.onnx}
+
+
+def op_of(node: ir.Node) -> Op:
+    """The Op of a physical node; GraphError when the domain or the op_type is not ours."""
+    found = ops().get(node.op_type) if node.domain == DOMAIN else None
+    if found is None:
+        raise GraphError(f"{where(node)}: not an op of domain {DOMAIN!r}")
+    return found
+
+
+def attr(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The attribute's Python value (lists as lists, strings as str), else the op's default, else `default`.
+
+    GraphError when a physical node lacks a REQUIRED one.
+    """
+    found = node.attributes.get(name)
+    if found is not None:
+        value = found.value
+        return list(value) if isinstance(value, (list, tuple)) else value
+    if node.domain != DOMAIN:
+        return default
+    own = op_of(node).attributes.get(name, default)
+    if own is REQUIRED:
+        raise GraphError(f"{where(node)}: attribute {name!r} is required")
+    return own
+
+
+def shape(value: ir.Value) -> tuple[int, ...]:
+    """The static shape; GraphError when a dimension is unknown."""
+    dims = value.shape
+    if dims is None or not all(isinstance(dim, int) for dim in dims):
+        raise GraphError(f"value {value.name!r} has no static shape ({dims}); fix it with --input name:1x3x256x256")
+    return tuple(int(dim) for dim in dims)  # type: ignore[arg-type]
+
+
+def dtype(value: ir.Value) -> ir.DataType:
+    """The element type; GraphError when it is unknown."""
+    if value.dtype is None:
+        raise GraphError(f"value {value.name!r} has no element type")
+    return value.dtype
+
+
+def const(value: ir.Value | None) -> np.ndarray | None:
+    """The array of a constant (initializer) value, None for an absent or computed one."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def where(node: ir.Node) -> str:
+    """How errors name a node: node "conv_12" (Conv)."""
+    return f'node "{node.name or node.outputs[0].name}" ({node.op_type})'
+
+
+def _subclasses(cls: type[Op]) -> list[type[Op]]:
+    found: list[type[Op]] = []
+    for sub in cls.__subclasses__():
+        found += [*([sub] if not sub.__name__.startswith("_") else []), *_subclasses(sub)]
+    return found

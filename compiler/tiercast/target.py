@@ -1,0 +1,70 @@
+"""Targets: what a device has and how code for it is built. One TOML under targets/ is one target."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tiercast.errors import UsageError
+from tiercast.paths import room
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target: the facts of targets/<family>/<name>.toml.
+
+    has: the CPU features that every device of the target has; kernel choice is `needs ⊆ has`.
+    isas: instruction sets its full kernel library holds (the runtime dispatches among them).
+    toolchain: CMake toolchain file, None for the machine this runs on.
+    emulator: command that runs the target's programs here, empty when they run natively.
+    emulator_cpus: CPU models of the emulator that the tests exercise.
+    """
+
+    name: str
+    doc: str
+    has: frozenset[str]
+    isas: tuple[str, ...]
+    toolchain: Path | None = None
+    compiler: str = ""
+    packages: tuple[str, ...] = ()
+    emulator: tuple[str, ...] = ()
+    emulator_cpus: tuple[str, ...] = ()
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """Every target by name, discovered under targets/."""
+    found: dict[str, Target] = {}
+    for path in sorted(room("targets").glob("*/*.toml")):
+        target = _read(path)
+        found[target.name] = target
+    return found
+
+
+def find_target(name: str) -> Target:
+    """The target called `name`; UsageError lists the known ones otherwise. `host` is resolved to what this CPU has."""
+    known = targets()
+    if name not in known:
+        raise UsageError(f"target {name!r} is unknown; known targets: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _read(path: Path) -> Target:
+    facts: dict[str, Any] = tomllib.loads(path.read_text())
+    toolchain = facts.get("toolchain")
+    return Target(
+        name=facts["name"],
+        doc=facts["doc"],
+        has=frozenset(facts["has"]),
+        isas=tuple(facts["isas"]),
+        toolchain=path.parent / toolchain if toolchain else None,
+        compiler=facts.get("compiler", ""),
+        packages=tuple(facts.get("packages", ())),
+        emulator=tuple(facts.get("emulator", ())),
+        emulator_cpus=tuple(facts.get("emulator_cpus", ())),
+        flags={isa: tuple(flags) for isa, flags in facts.get("flags", {}).items()},
+    )
