@@ -73,7 +73,8 @@ class KernelFamily:
         unknown = set(values) - {param.name for param in self.params}
         if unknown:
             raise UsageError(f"kernels/{self.name}: params have no field {', '.join(sorted(unknown))}")
-        return b"".join(_pack(self.name, param, values) for param in self.params)
+        packed = b"".join(_pack(self.name, param, values) for param in self.params)
+        return packed or bytes(4)  # a C struct is never empty
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,7 @@ class Target:
     """One target: the facts of targets/<family>/<name>.toml.
 
     has: the CPU features that every device of the target has; kernel choice is `needs ⊆ has`.
-    isas: instruction sets its full kernel library holds (the runtime dispatches among them).
+    arch: "x86_64", "aarch64" or "armv7"; it decides which instruction sets its kernel library holds.
     toolchain: CMake toolchain file, None for the machine this runs on.
     emulator: command that runs the target's programs here, empty when they run natively.
     emulator_cpus: CPU models of the emulator that the tests exercise.
@@ -26,13 +27,23 @@ class Target:
     name: str
     doc: str
     has: frozenset[str]
-    isas: tuple[str, ...]
+    arch: str
     toolchain: Path | None = None
     compiler: str = ""
     packages: tuple[str, ...] = ()
     emulator: tuple[str, ...] = ()
     emulator_cpus: tuple[str, ...] = ()
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def isas(self) -> dict[str, tuple[str, ...]]:
+        """Instruction sets of its kernel library, each with the compile flags it needs."""
+        facts = tomllib.loads((room("kernels") / "isa.toml").read_text())
+        return {
+            isa: (*entry["flags"], *self.flags.get(isa, ()))
+            for isa, entry in facts.items()
+            if self.arch in entry.get("arch", (self.arch,))
+        }
 
 
 @cache
@@ -46,11 +57,16 @@ def targets() -> dict[str, Target]:
 
 
 def find_target(name: str) -> Target:
-    """The target called `name`; UsageError lists the known ones otherwise. `host` is resolved to what this CPU has."""
+    """The target called `name`; UsageError lists the known ones otherwise."""
     known = targets()
     if name not in known:
         raise UsageError(f"target {name!r} is unknown; known targets: {', '.join(sorted(known))}")
     return known[name]
+
+
+def _host_arch() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "armv7"}.get(machine, machine)
 
 
 def _read(path: Path) -> Target:
@@ -60,7 +76,7 @@ def _read(path: Path) -> Target:
         name=facts["name"],
         doc=facts["doc"],
         has=frozenset(facts["has"]),
-        isas=tuple(facts["isas"]),
+        arch=_host_arch() if facts["arch"] == "native" else facts["arch"],
         toolchain=path.parent / toolchain if toolchain else None,
         compiler=facts.get("compiler", ""),
         packages=tuple(facts.get("packages", ())),

@@ -1,0 +1,33 @@
+"""Tiercast: compiles a neural camera effect to every tier of phone, and runs it there.
+
+    pkg = tiercast.compile("model.onnx", target="host")
+    outputs = tiercast.Session(pkg).run({"image": array})
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tiercast.pipeline import compile
+    from tiercast.rig import run_on_target
+    from tiercast.session import Session
+    from tiercast.verify import verify
+
+__version__ = "0.1.0"
+__all__ = ["Session", "__version__", "compile", "run_on_target", "verify"]
+
+# Loaded on first use: `import tiercast` stays under 0.3 s and needs no model framework.
+_HOMES = {
+    "compile": "tiercast.pipeline",
+    "Session": "tiercast.session",
+    "run_on_target": "tiercast.rig",
+    "verify": "tiercast.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tiercast' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

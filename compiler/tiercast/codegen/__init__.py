@@ -1,0 +1,1 @@
+"""Kernel source from templates: what a target's kernel library is made of."""

@@ -1,0 +1,1 @@
+"""From the physical graph to a plan: storage, kernel calls, arena."""

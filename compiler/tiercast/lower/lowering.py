@@ -1,0 +1,269 @@
+"""Lowers a physical graph for a target: every node to kernel calls, every value to a tensor of the plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+from tiercast.kernel import Row, choose, families
+from tiercast.lower.arena import Lifetime, plan_arena
+from tiercast.lower.plan import Plan, Port, Step, Tensor, WeightsSegment
+from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, dense_strides, is_dense, place_values
+from tiercast.ops.copy import copy_view
+from tiercast.ops.lowering import Const, KernelCall, Operand, View
+from tiercast.ops.registry import DOMAIN, dtype, op_of, shape, where
+from tiercast.target import Target
+
+_DTYPES = {
+    ir.DataType.FLOAT: "f32",
+    ir.DataType.FLOAT16: "f16",
+    ir.DataType.INT8: "s8",
+    ir.DataType.UINT8: "u8",
+    ir.DataType.INT32: "s32",
+    ir.DataType.INT64: "s64",
+    ir.DataType.BOOL: "bool",
+}
+DTYPE_BYTES = {"f32": 4, "f16": 2, "s8": 1, "u8": 1, "s32": 4, "s64": 8, "bool": 1}
+
+
+def dtype_name(value: ir.Value) -> str:
+    """Our name of a value's element type; GraphError for one the runtime does not hold."""
+    kind = dtype(value)
+    if kind not in _DTYPES:
+        raise GraphError(f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(DTYPE_BYTES)}")
+    return _DTYPES[kind]
+
+
+class GraphLowering:
+    """Implements `ops.lowering.Lowering` for one graph and one target.
+
+    prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks of one row).
+    """
+
+    def __init__(self, target: Target, storage: StoragePlan, prefer: str | None = None) -> None:
+        self.calls: list[KernelCall] = []
+        self.constants: list[np.ndarray] = []
+        self.weights = WeightsSegment()
+        self.offsets: list[int] = []
+        self._target = target
+        self._storage = storage
+        self._prefer = prefer
+        self._refused: dict[str, tuple[str, ...]] = {}
+
+    def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
+        """See `Lowering.choose`."""
+        choice = choose(op, self._target.has, self._only_preferred(op, accept))
+        self._refused[choice.row.name] = choice.refused
+        return choice.row
+
+    def const(self, array: np.ndarray, label: str) -> Const:
+        """See `Lowering.const`."""
+        del label  # constants are deduplicated by content; the label serves a reader of the op
+        self.offsets.append(self.weights.add(array))
+        self.constants.append(array)
+        return Const(len(self.constants) - 1)
+
+    def call(
+        self,
+        node: ir.Node,
+        row: Row,
+        inputs: Sequence[Operand],
+        outputs: Sequence[ir.Value | View],
+        params: Mapping[str, Any],
+        scratch_bytes: int = 0,
+    ) -> None:
+        """See `Lowering.call`."""
+        packed = families()[row.folder].pack_params(params)
+        refused = self._refused.get(row.name, ())
+        macs = op_of(node).macs(node) if node.domain == DOMAIN else 0
+        self.calls.append(KernelCall(node, row, refused, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs))
+
+    def lower(self, node: ir.Node) -> None:
+        """Lowers one physical node; windows cost nothing."""
+        if node.op_type in FREE_OPS:
+            self._copy_refused(node)
+        else:
+            op_of(node).lower(node, self)
+
+    def window(self, value: ir.Value) -> View:
+        """A value's window on its root's buffer."""
+        at = self._storage.of[value]
+        return View(at.root, shape(value), at.strides, at.offset)
+
+    def _only_preferred(self, op: str, accept: Callable[[Row], str | None] | None) -> Callable[[Row], str | None] | None:
+        rows = [row for family in families().values() for row in family.rows if row.name == self._prefer and row.op == op]
+        if not rows:
+            return accept
+
+        def check(row: Row) -> str | None:
+            if row.name != self._prefer:
+                return f"{self._prefer} is asked for"
+            return accept(row) if accept else None
+
+        return check
+
+    def _copy_refused(self, node: ir.Node) -> None:
+        for index, value in enumerate(node.inputs):
+            if (node, index) in self._storage.copies:
+                assert value is not None
+                source, piece = copy_windows(node, index, self.window(value), self.window(node.outputs[0]))
+                copy_view(self, node, source, piece)
+
+
+def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[View, View]:
+    """The source and destination windows, of equal dims, that input `index` of a Reshape, Slice or Concat copies."""
+    if node.op_type == "Reshape":
+        return source, View(out.value, source.dims, dense_strides(source.dims), out.offset)
+    if node.op_type == "Slice":
+        starts, steps = node.attributes["starts"].as_ints(), node.attributes["steps"].as_ints()
+        offset = source.offset + sum(start * stride for start, stride in zip(starts, source.strides, strict=True))
+        strides = tuple(step * stride for step, stride in zip(steps, source.strides, strict=True))
+        return View(source.value, out.dims, strides, offset), out
+    axis = node.attributes["axis"].as_int()
+    before = sum(shape(piece)[axis] for piece in node.inputs[:index] if piece is not None)
+    return source, View(out.value, source.dims, out.strides, out.offset + before * out.strides[axis])
+
+
+def lower_graph(model: ir.Model, target: Target, prefer: str | None = None) -> Plan:
+    """Lowers a physical model to a plan for `target` (its `has` decides the rows).
+
+    Raises GraphError where a node can't be lowered, naming the node and the rule.
+    """
+    storage = place_values(model.graph)
+    low = GraphLowering(target, storage, prefer)
+    for node in model.graph:
+        low.lower(node)
+    return _Planner(model.graph, storage, low, target).plan()
+
+
+class _Planner:
+    """Turns calls and storage into the plan's tensors: places, lifetimes, offsets."""
+
+    def __init__(self, graph: ir.Graph, storage: StoragePlan, low: GraphLowering, target: Target) -> None:
+        self._graph = graph
+        self._storage = storage
+        self._low = low
+        self._plan = Plan(target.name)
+        self._tensors: dict[tuple[Any, ...], int] = {}
+        self._places: dict[ir.Value, tuple[str, int, int]] = {}  # root -> place, index, byte offset
+
+    def plan(self) -> Plan:
+        self._place_ports()
+        self._place_constants()
+        self._place_arena()
+        for call in self._low.calls:
+            self._plan.steps.append(self._step(call))
+        self._plan.weights = self._low.weights.tobytes()
+        return self._plan
+
+    def _place_ports(self) -> None:
+        for index, value in enumerate(self._graph.inputs):
+            self._plan.inputs.append(Port(value.name or "", dtype_name(value), shape(value)))
+            self._places[value] = ("input", index, 0)
+        for index, value in enumerate(self._graph.outputs):
+            name = value.metadata_props.get("port", value.name or "")
+            self._plan.outputs.append(Port(name, dtype_name(value), shape(value)))
+            at = self._storage.of[value]
+            if _owns_whole_root(value, at) and at.root not in self._places and at.root.const_value is None:
+                self._places[at.root] = ("output", index, 0)
+            else:
+                self._copy_output(value, index)
+
+    def _copy_output(self, value: ir.Value, index: int) -> None:
+        # An input, a constant, a window or a value that is two outputs at once: the caller's buffer gets a copy.
+        port = ir.Value(name=f"{value.name}/output", shape=value.shape, type=value.type)
+        self._storage.of[port] = Storage(port, 0, dense_strides(shape(value)))
+        self._places[port] = ("output", index, 0)
+        node = value.producer() or ir.Node(DOMAIN, "Copy", [value], name=f"{value.name}/output")
+        copy_view(self._low, node, self._low.window(value), self._low.window(port))
+
+    def _place_constants(self) -> None:
+        for value in self._graph.initializers.values():
+            used = any(self._root(operand) is value for call in self._low.calls for operand in call.inputs)
+            if used and value.const_value is not None:
+                self._places[value] = ("weights", 0, self._low.weights.add(value.const_value.numpy()))
+
+    def _place_arena(self) -> None:
+        spans: dict[ir.Value, tuple[int, int]] = {}
+        for number, call in enumerate(self._low.calls):
+            for operand in (*call.inputs, *call.outputs):
+                root = self._root(operand)
+                if root is not None and root not in self._places:
+                    first, _ = spans.get(root, (number, number))
+                    spans[root] = (first, number)
+        lifetimes = [Lifetime(_bytes(root), first, last) for root, (first, last) in spans.items()]
+        offsets, self._plan.arena_bytes = plan_arena(lifetimes)
+        for root, offset in zip(spans, offsets, strict=True):
+            self._places[root] = ("arena", 0, offset)
+
+    def _root(self, operand: Operand) -> ir.Value | None:
+        if operand is None or isinstance(operand, Const):
+            return None
+        return self._storage.of[operand.value if isinstance(operand, View) else operand].root
+
+    def _step(self, call: KernelCall) -> Step:
+        return Step(
+            name=call.node.name or "",
+            op=call.row.op,
+            kernel=call.row.name,
+            refused=call.refused,
+            inputs=tuple(self._tensor(operand) for operand in call.inputs),
+            outputs=tuple(self._tensor(operand) for operand in call.outputs),
+            params=call.params,
+            scratch_bytes=call.scratch_bytes,
+            macs=call.macs,
+        )
+
+    def _tensor(self, operand: Operand) -> int:
+        if operand is None:
+            return -1
+        if isinstance(operand, Const):
+            return self._constant(operand)
+        if isinstance(operand, View):
+            return self._value_tensor(operand.value, operand)
+        window = self._low.window(operand)
+        return self._value_tensor(window.value, window, operand)
+
+    def _constant(self, operand: Const) -> int:
+        array = self._low.constants[operand.index]
+        kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
+        strides = dense_strides(array.shape)
+        return self._intern(Tensor("", kind, array.shape, strides, "weights", self._low.offsets[operand.index]))
+
+    def _value_tensor(self, owner: ir.Value, window: View, whole: ir.Value | None = None) -> int:
+        at = self._storage.of[owner]
+        place, index, base = self._places[at.root]
+        kind = dtype_name(at.root)
+        offset = base + (at.offset + window.offset) * DTYPE_BYTES[kind]
+        source = whole.metadata_props.get("source", "") if whole is not None else ""
+        perm = whole.metadata_props.get("perm", "") if whole is not None else ""
+        order = tuple(int(axis) for axis in perm.split(",")) if perm else ()
+        name = (whole or at.root).name or ""
+        return self._intern(Tensor(name, kind, window.dims, window.strides, place, offset, index, source, order))
+
+    def _intern(self, tensor: Tensor) -> int:
+        key = (tensor,)
+        if key not in self._tensors:
+            self._tensors[key] = len(self._plan.tensors)
+            self._plan.tensors.append(tensor)
+        return self._tensors[key]
+
+
+def _owns_whole_root(value: ir.Value, at: Storage) -> bool:
+    same_size = math.prod(shape(value)) == math.prod(shape(at.root))
+    return at.offset == 0 and same_size and is_dense(shape(value), at.strides)
+
+
+def _bytes(value: ir.Value) -> int:
+    return math.prod(shape(value)) * DTYPE_BYTES[dtype_name(value)]
+
+
+def refusals(model: ir.Model) -> list[str]:
+    """Why each split, concat or reshape of a physical model could not be done in place."""
+    plan = place_values(model.graph)
+    return [f"{where(node)} input {index}: copied since {reason}" for (node, index), reason in plan.copies.items()]

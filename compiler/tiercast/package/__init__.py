@@ -1,0 +1,1 @@
+"""The .tcpkg file: data only, written atomically, verified before use."""
