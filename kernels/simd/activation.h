@@ -1,0 +1,89 @@
+// Activations as a run-time switch: a kernel calls it once per vector of its result. Include one ISA's header before.
+#ifndef TIERCAST_SIMD_ACTIVATION_H_
+#define TIERCAST_SIMD_ACTIVATION_H_
+
+#include "tc_enums.h"
+
+namespace {
+
+// ln(1 + e^x), by the larger term so that neither overflows.
+TC_INLINE V v_softplus(V x) {
+  return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x)))));
+}
+
+// x tanh(softplus(x)) = x n / (n + 2), n = e^x (e^x + 2); for x > 20 it is x in f32.
+TC_INLINE V v_mish(V x) {
+  const V e = v_exp(v_min(v_set1(20.0f), x));
+  const V n = v_mul(e, v_add(e, v_set1(2.0f)));
+  return v_select(v_gt(x, v_set1(20.0f)), x, v_div(v_mul(x, n), v_add(n, v_set1(2.0f))));
+}
+
+TC_INLINE V v_gelu(V x) {
+  const V half = v_mul(x, v_set1(0.5f));
+  return v_fma(half, v_erf(v_mul(x, v_set1(0.70710678118654752f))), half);
+}
+
+TC_INLINE V v_gelu_tanh(V x) {
+  const V half = v_mul(x, v_set1(0.5f));
+  const V cube = v_mul(v_mul(x, x), x);
+  const V inner = v_mul(v_set1(0.79788456080286536f), v_fma(cube, v_set1(0.044715f), x));
+  return v_fma(half, v_tanh(inner), half);
+}
+
+// Activations that need exp and the like live in one out-of-line function per row: they would fill the caller's code.
+TC_NOINLINE V activate_smooth(V x, int activation, float alpha) {
+  switch (activation) {
+    case TC_ACTIVATION_ELU:
+      return v_select(v_gt(x, v_zero()), x, v_mul(v_set1(alpha), v_expm1(x)));
+    case TC_ACTIVATION_SIGMOID:
+      return v_sigmoid(x);
+    case TC_ACTIVATION_TANH:
+      return v_tanh(x);
+    case TC_ACTIVATION_SILU:
+      return v_div(x, v_add(v_set1(1.0f), v_exp(v_neg(x))));
+    case TC_ACTIVATION_GELU:
+      return v_gelu(x);
+    case TC_ACTIVATION_GELU_TANH:
+      return v_gelu_tanh(x);
+    case TC_ACTIVATION_MISH:
+      return v_mish(x);
+    case TC_ACTIVATION_SOFTPLUS:
+      return v_softplus(x);
+    default:
+      return x;
+  }
+}
+
+// y = activation(x). `slope` is read by prelu only; alpha and beta: clip's bounds, hard_sigmoid's line, leaky_relu's and elu's alpha.
+TC_INLINE V activate(V x, V slope, int activation, float alpha, float beta) {
+  switch (activation) {
+    case TC_ACTIVATION_NONE:
+      return x;
+    case TC_ACTIVATION_RELU:
+      return v_max(v_zero(), x);
+    case TC_ACTIVATION_CLIP:
+      return v_min(v_set1(beta), v_max(v_set1(alpha), x));
+    case TC_ACTIVATION_LEAKY_RELU:
+      return v_select(v_lt(x, v_zero()), v_mul(x, v_set1(alpha)), x);
+    case TC_ACTIVATION_PRELU:
+      return v_select(v_lt(x, v_zero()), v_mul(x, slope), x);
+    case TC_ACTIVATION_HARD_SWISH: {
+      const V gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));
+      return v_mul(x, v_min(v_set1(1.0f), v_max(v_zero(), gate)));
+    }
+    case TC_ACTIVATION_HARD_SIGMOID:
+      return v_min(v_set1(1.0f), v_max(v_zero(), v_fma(x, v_set1(alpha), v_set1(beta))));
+    default:
+      return activate_smooth(x, activation, alpha);
+  }
+}
+
+// The rule for check functions: is this number an activation (and, for prelu, is there a slope)?
+inline bool valid_activation(int activation, bool has_slope) {
+  return activation >= TC_ACTIVATION_NONE && activation <= TC_ACTIVATION_SOFTPLUS &&
+         (activation != TC_ACTIVATION_PRELU || has_slope);
+}
+
+}  // namespace
+
+#endif

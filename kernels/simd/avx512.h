@@ -1,0 +1,68 @@
+// The vector dialect on AVX-512 (F, BW, DQ, VL): 16 lanes. See portable.h for what each function means.
+#ifndef TIERCAST_SIMD_AVX512_H_
+#define TIERCAST_SIMD_AVX512_H_
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "simd/kernel_row.h"
+
+namespace {
+
+typedef __m512 V;
+typedef __mmask16 M;
+enum { VL = 16 };
+
+TC_INLINE M m_first(int64_t n) { return (M)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1u); }
+
+TC_INLINE V v_zero() { return _mm512_setzero_ps(); }
+TC_INLINE V v_set1(float x) { return _mm512_set1_ps(x); }
+TC_INLINE V v_load(const float* p) { return _mm512_loadu_ps(p); }
+TC_INLINE void v_store(float* p, V v) { _mm512_storeu_ps(p, v); }
+TC_INLINE V v_load_n(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(m_first(n), p); }
+TC_INLINE void v_store_n(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, m_first(n), v); }
+
+TC_INLINE V v_add(V a, V b) { return _mm512_add_ps(a, b); }
+TC_INLINE V v_sub(V a, V b) { return _mm512_sub_ps(a, b); }
+TC_INLINE V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
+TC_INLINE V v_div(V a, V b) { return _mm512_div_ps(a, b); }
+TC_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+TC_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); }
+TC_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
+TC_INLINE V v_sqrt(V a) { return _mm512_sqrt_ps(a); }
+TC_INLINE V v_abs(V a) { return _mm512_abs_ps(a); }
+TC_INLINE V v_neg(V a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+TC_INLINE V v_floor(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+TC_INLINE V v_ceil(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
+TC_INLINE V v_trunc(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+TC_INLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+TC_INLINE M v_lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+TC_INLINE M v_le(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+TC_INLINE M v_gt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+TC_INLINE M v_ge(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+TC_INLINE M v_eq(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+TC_INLINE M v_ne(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+TC_INLINE M m_and(M a, M b) { return (M)(a & b); }
+TC_INLINE M m_or(M a, M b) { return (M)(a | b); }
+TC_INLINE M m_not(M a) { return (M)~a; }
+TC_INLINE bool m_any(M a) { return a != 0; }
+TC_INLINE V v_select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
+
+TC_INLINE float v_reduce_add(V a) { return _mm512_reduce_add_ps(a); }
+TC_INLINE float v_reduce_max(V a) { return _mm512_reduce_max_ps(a); }
+TC_INLINE float v_reduce_min(V a) { return _mm512_reduce_min_ps(a); }
+
+// x * 2^n for integral n, right through overflow to inf and down to denormals.
+TC_INLINE V v_scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
+// x = fraction * 2^exponent with fraction in [0.5, 1), for finite x > 0 (denormals too).
+TC_INLINE V v_exponent(V x) { return _mm512_add_ps(_mm512_getexp_ps(x), _mm512_set1_ps(1.0f)); }
+TC_INLINE V v_fraction(V x) { return _mm512_getmant_ps(x, _MM_MANT_NORM_p5_1, _MM_MANT_SIGN_src); }
+
+}  // namespace
+
+#include "simd/math.h"
+
+#endif
