@@ -36,13 +36,16 @@ typedef enum tc_cpu_feature {
 } tc_cpu_feature;
 
 // One operand. `strides` are in elements; `dims[i] >= 1`; an absent optional operand has data == NULL and rank 0.
-// The runtime guarantees that every element reached by in-range indices lies inside the operand's segment.
+// The runtime guarantees that every element reached by in-range indices lies inside the operand's segment, that strides are >= 0, that
+// dims[i] < 2^31 and that the product of all dims is <= 2^40; output strides are > 0 wherever dims > 1 and no two elements share a byte.
 typedef struct tc_view {
   void* data;
   int32_t dtype;
   int32_t rank;
   int64_t dims[TC_MAX_RANK];
   int64_t strides[TC_MAX_RANK];
+  int32_t constant;  // 1: verified bytes of the weights segment that never change, the only `data` that `check` may read
+  int32_t reserved;
 } tc_view;
 
 typedef struct tc_call {
@@ -61,7 +64,8 @@ typedef struct tc_kernel {
   const char* op;    // e.g. conv2d_f32f32: rows of one op have one meaning
   uint64_t needs;    // tc_cpu_feature bits
   // NULL when every access `run` makes is inside the operands and scratch for every work item, else a static text that says which rule
-  // is broken. `data` of constant operands may be read here (they are verified bytes), that of others may not.
+  // is broken. `data` of operands with `constant` may be read here; that of others points nowhere until `run`. What a check has read from a
+  // constant stays true; a rule about the values of an operand that is not constant must be kept by `run` itself.
   const char* (*check)(const tc_call* call);
   int64_t (*work)(const tc_call* call);  // number of independent work items, >= 1
   void (*run)(const tc_call* call, int64_t begin, int64_t end);  // items [begin, end); threads run disjoint ranges at once

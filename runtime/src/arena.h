@@ -1,0 +1,22 @@
+// The one block of memory that a session's tensors and scratch live in.
+#ifndef TIERCAST_SRC_ARENA_H_
+#define TIERCAST_SRC_ARENA_H_
+
+#include <stdint.h>
+
+namespace tiercast {
+
+constexpr uint64_t kArenaAlignment = 64;
+
+// Zeroed when made, so that a plan which reads what it never wrote reads 0. Pages are touched only when used.
+struct Arena {
+  uint8_t* bytes = nullptr;
+  uint64_t size = 0;
+};
+
+// False when the system refuses. `size` may be 0.
+bool arena_make(uint64_t size, Arena* arena);
+void arena_free(Arena* arena);
+
+}  // namespace tiercast
+#endif

@@ -1,0 +1,286 @@
+#include <stdlib.h>
+#include <time.h>
+
+#include <new>
+
+#include "arena.h"
+#include "checked.h"
+#include "error.h"
+#include "package.h"
+#include "pool.h"
+#include "program.h"
+#include "tiercast/cpu.h"
+
+using tiercast::Arena;
+using tiercast::BoundStep;
+using tiercast::fail;
+using tiercast::Package;
+using tiercast::Pool;
+using tiercast::PortView;
+using tiercast::Program;
+
+struct tc_session {
+  Package package;
+  Program program;
+  Arena arena;  // tensors, then one scratch per thread
+  uint64_t scratch_offset = 0, scratch_stride = 0;
+  Pool pool;
+  tc_port* ports = nullptr;  // inputs, then outputs
+  int32_t input_count = 0, output_count = 0;
+  tc_observer observer = nullptr;
+  void* observer_user = nullptr;
+};
+
+namespace {
+
+unsigned long long ull(uint64_t value) { return value; }
+
+void fill_port(const tiercast::fb::Port& from, tc_port* to) {
+  to->name = tiercast::text(from.name());
+  to->dtype = static_cast<int32_t>(from.dtype());
+  to->rank = static_cast<int32_t>(tiercast::length(from.dims()));
+  to->bytes = static_cast<uint64_t>(tc_dtype_bytes(to->dtype));
+  for (int32_t i = 0; i < to->rank; ++i) {
+    to->dims[i] = from.dims()->Get(static_cast<uint32_t>(i));
+    to->bytes *= static_cast<uint64_t>(to->dims[i]);
+  }
+}
+
+tc_status make_ports(tc_session* session, tc_error* error) {
+  const tiercast::fb::Plan& plan = *session->package.plan;
+  session->input_count = static_cast<int32_t>(tiercast::length(plan.inputs()));
+  session->output_count = static_cast<int32_t>(tiercast::length(plan.outputs()));
+  session->ports = static_cast<tc_port*>(calloc(static_cast<size_t>(session->input_count + session->output_count), sizeof(tc_port)));
+  if (session->ports == nullptr) return fail(error, TC_ERROR_MEMORY, "%s: no memory for its ports", session->package.label);
+  for (int32_t i = 0; i < session->input_count; ++i) fill_port(*plan.inputs()->Get(static_cast<uint32_t>(i)), &session->ports[i]);
+  for (int32_t i = 0; i < session->output_count; ++i)
+    fill_port(*plan.outputs()->Get(static_cast<uint32_t>(i)), &session->ports[session->input_count + i]);
+  return TC_OK;
+}
+
+tc_status make_arena(tc_session* session, const tc_options& options, tc_error* error) {
+  const uint64_t arena_bytes = tiercast::round_up(session->package.plan->arena_bytes(), tiercast::kArenaAlignment);
+  session->scratch_offset = arena_bytes;
+  session->scratch_stride = tiercast::round_up(session->program.scratch_bytes, tiercast::kArenaAlignment);
+  const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(options.threads);  // < 2^43
+  if (arena_bytes + scratch_bytes > options.memory_limit_bytes)
+    return fail(error, TC_ERROR_MEMORY, "%s: wants %llu bytes of arena and %llu of scratch; memory_limit_bytes is %llu", session->package.label,
+                ull(arena_bytes), ull(scratch_bytes), ull(options.memory_limit_bytes));
+  if (!tiercast::arena_make(arena_bytes + scratch_bytes, &session->arena))
+    return fail(error, TC_ERROR_MEMORY, "%s: the system has no %llu bytes for arena and scratch", session->package.label,
+                ull(arena_bytes + scratch_bytes));
+  tiercast::program_place(session->package, session->arena.bytes, &session->program);
+  return TC_OK;
+}
+
+// Everything after verification.
+tc_status prepare(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
+  const uint64_t features = tc_cpu_features() & options.cpu_features;
+  tc_status status = make_ports(session, error);
+  if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
+  if (status == TC_OK) status = make_arena(session, options, error);
+  if (status == TC_OK && !session->pool.start(options.threads))
+    status = fail(error, TC_ERROR_MEMORY, "%s: the system refuses %d threads", session->package.label, options.threads);
+  return status;
+}
+
+// The path, or memory, to open.
+struct Source {
+  const char* path;
+  const void* data;
+  uint64_t bytes;
+};
+
+tc_status open_session(const Source& source, const tc_library* library, const tc_options* given, tc_session** out, tc_error* error) {
+  if (out == nullptr) return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: session is NULL");
+  *out = nullptr;
+  const tc_options options = given != nullptr ? *given : tc_options_default();
+  if (library == nullptr || (source.path == nullptr && source.data == nullptr))
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %s is NULL", library == nullptr ? "library" : "the package");
+  if (options.threads < 1 || options.threads > TC_MAX_THREADS)
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d", options.threads, TC_MAX_THREADS);
+  void* memory = malloc(sizeof(tc_session));
+  if (memory == nullptr) return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
+  auto* session = new (memory) tc_session;
+  tc_status status = source.path != nullptr ? tiercast::package_open(source.path, &session->package, error)
+                                            : tiercast::package_open_memory(source.data, source.bytes, &session->package, error);
+  if (status == TC_OK) status = prepare(session, library, options, error);
+  if (status == TC_OK)
+    *out = session;
+  else
+    tc_session_close(session);
+  return status;
+}
+
+// One step on its way through the pool.
+struct Job {
+  const tc_session* session;
+  const BoundStep* step;
+  int64_t threads;
+};
+
+void run_part(void* argument, int32_t thread) {
+  const Job& job = *static_cast<const Job*>(argument);
+  const int64_t items = job.step->work_items;
+  // Without items * threads, which a hostile item count would overflow.
+  const int64_t each = items / job.threads, left = items % job.threads;
+  const int64_t begin = each * thread + (thread < left ? thread : left), end = begin + each + (thread < left ? 1 : 0);
+  if (begin == end) return;
+  tc_call call = job.step->call;
+  const tc_session& session = *job.session;
+  call.scratch = session.arena.bytes + session.scratch_offset + session.scratch_stride * static_cast<uint64_t>(thread);
+  job.step->kernel->run(&call, begin, end);
+}
+
+void run_step(tc_session* session, const BoundStep& step) {
+  Job job = {session, &step, 1};
+  if (step.shared && session->pool.threads() > 1) {
+    job.threads = session->pool.threads();
+    session->pool.run(run_part, &job);
+  } else {
+    run_part(&job, 0);
+  }
+}
+
+double now_microseconds() {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) * 1e-3;
+}
+
+void run_steps(tc_session* session) {
+  const Program& program = session->program;
+  if (session->observer == nullptr) {
+    for (int64_t i = 0; i < program.step_count; ++i) run_step(session, program.steps[i]);
+    return;
+  }
+  for (int64_t i = 0; i < program.step_count; ++i) {
+    const BoundStep& step = program.steps[i];
+    const double begin = now_microseconds();
+    run_step(session, step);
+    session->observer(session->observer_user, i, step.call.outputs, step.call.output_count, now_microseconds() - begin);
+  }
+}
+
+// `buffers` fit `ports`, one by one.
+tc_status check_buffers(const char* label, const char* direction, const tc_port* ports, int32_t port_count, const tc_buffer* buffers, int32_t count,
+                        tc_error* error) {
+  if (count != port_count || (buffers == nullptr && count != 0))
+    return fail(error, TC_ERROR_ARGUMENT, "%s: %d %s buffers given; it has %d", label, buffers == nullptr ? 0 : count, direction, port_count);
+  for (int32_t i = 0; i < count; ++i) {
+    const tc_port& port = ports[i];
+    if (buffers[i].data == nullptr || buffers[i].bytes != port.bytes)
+      return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, direction, i, port.name, ull(port.bytes),
+                  ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
+    if (reinterpret_cast<uintptr_t>(buffers[i].data) % static_cast<uintptr_t>(tc_dtype_bytes(port.dtype)) != 0)
+      return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" is not aligned to its %d-byte elements", label, direction, i, port.name,
+                  tc_dtype_bytes(port.dtype));
+  }
+  return TC_OK;
+}
+
+bool overlap(const tc_buffer& a, const tc_buffer& b) {
+  const auto begin_a = reinterpret_cast<uintptr_t>(a.data), begin_b = reinterpret_cast<uintptr_t>(b.data);
+  return begin_a < begin_b + b.bytes && begin_b < begin_a + a.bytes;
+}
+
+tc_status check_overlap(const tc_session& session, const tc_buffer* inputs, const tc_buffer* outputs, tc_error* error) {
+  for (int32_t i = 0; i < session.output_count; ++i) {
+    const char* name = session.ports[session.input_count + i].name;
+    for (int32_t j = 0; j < session.input_count; ++j)
+      if (overlap(outputs[i], inputs[j]))
+        return fail(error, TC_ERROR_ARGUMENT, "%s: the buffers of output \"%s\" and input \"%s\" overlap", session.package.label, name,
+                    session.ports[j].name);
+    for (int32_t j = 0; j < i; ++j)
+      if (overlap(outputs[i], outputs[j]))
+        return fail(error, TC_ERROR_ARGUMENT, "%s: the buffers of outputs \"%s\" and \"%s\" overlap", session.package.label, name,
+                    session.ports[session.input_count + j].name);
+  }
+  return TC_OK;
+}
+
+void place_port_views(const Program& program, const tc_buffer* inputs, const tc_buffer* outputs) {
+  for (int64_t i = 0; i < program.port_view_count; ++i) {
+    const PortView& port_view = program.port_views[i];
+    const tc_buffer& buffer = port_view.is_output ? outputs[port_view.port] : inputs[port_view.port];
+    port_view.view->data = static_cast<uint8_t*>(buffer.data) + port_view.offset;
+  }
+}
+
+}  // namespace
+
+tc_options tc_options_default(void) { return {1, UINT64_MAX, uint64_t{1} << 36}; }
+
+tc_status tc_session_open(const char* path, const tc_library* library, const tc_options* options, tc_session** session, tc_error* error) {
+  return open_session({path, nullptr, 0}, library, options, session, error);
+}
+
+tc_status tc_session_open_memory(const void* data, uint64_t bytes, const tc_library* library, const tc_options* options, tc_session** session,
+                                 tc_error* error) {
+  return open_session({nullptr, data, bytes}, library, options, session, error);
+}
+
+tc_status tc_package_check(const char* path, tc_error* error) {
+  if (path == nullptr) return fail(error, TC_ERROR_ARGUMENT, "tc_package_check: path is NULL");
+  Package package;
+  const tc_status status = tiercast::package_open(path, &package, error);
+  if (status == TC_OK) tiercast::package_close(&package);
+  return status;
+}
+
+void tc_session_close(tc_session* session) {
+  if (session == nullptr) return;
+  session->pool.stop();
+  tiercast::program_free(&session->program);
+  tiercast::arena_free(&session->arena);
+  tiercast::package_close(&session->package);
+  free(session->ports);
+  session->~tc_session();
+  free(session);
+}
+
+int32_t tc_session_input_count(const tc_session* session) { return session->input_count; }
+int32_t tc_session_output_count(const tc_session* session) { return session->output_count; }
+
+const tc_port* tc_session_input(const tc_session* session, int32_t index) {
+  return index >= 0 && index < session->input_count ? &session->ports[index] : nullptr;
+}
+
+const tc_port* tc_session_output(const tc_session* session, int32_t index) {
+  return index >= 0 && index < session->output_count ? &session->ports[session->input_count + index] : nullptr;
+}
+
+tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t input_count, const tc_buffer* outputs, int32_t output_count,
+                         tc_error* error) {
+  const char* label = session->package.label;
+  tc_status status = check_buffers(label, "input", session->ports, session->input_count, inputs, input_count, error);
+  if (status == TC_OK)
+    status = check_buffers(label, "output", session->ports + session->input_count, session->output_count, outputs, output_count, error);
+  if (status == TC_OK) status = check_overlap(*session, inputs, outputs, error);
+  if (status != TC_OK) return status;
+  place_port_views(session->program, inputs, outputs);
+  run_steps(session);
+  return TC_OK;
+}
+
+int64_t tc_session_step_count(const tc_session* session) { return session->program.step_count; }
+
+tc_status tc_session_step(const tc_session* session, int64_t index, tc_step_info* info) {
+  if (index < 0 || index >= session->program.step_count) return TC_ERROR_ARGUMENT;
+  const BoundStep& bound = session->program.steps[index];
+  const tiercast::fb::Step& planned = *session->package.plan->steps()->Get(static_cast<uint32_t>(index));
+  *info = {tiercast::text(planned.name()), tiercast::text(planned.op()), bound.kernel->name, tiercast::text(planned.kernel()), planned.macs(),
+           bound.work_items};
+  return TC_OK;
+}
+
+void tc_session_set_observer(tc_session* session, tc_observer observer, void* user) {
+  session->observer = observer;
+  session->observer_user = user;
+}
+
+uint64_t tc_session_arena_bytes(const tc_session* session) { return session->package.plan->arena_bytes(); }
+uint64_t tc_session_weights_bytes(const tc_session* session) { return session->package.weights_bytes; }
+uint64_t tc_session_scratch_bytes(const tc_session* session) {
+  return session->scratch_stride * static_cast<uint64_t>(session->pool.threads());
+}
