@@ -1,6 +1,6 @@
 """Pre-render the training layers, people (RGBA, two frames) and scenes, in shards that the trainer maps.
 
-    python effects/stories_segmentation/cache.py --out /tmp/stories_cache --count 8000 --fine 3000 --seed 0
+    python effects/stories_segmentation/cache.py --out /tmp/stories_cache --count 5000 --fine 3000 --seed 0
 
 Every sample has its own seed, so the cache does not depend on the order or the number of runs that made it.
 """
@@ -55,7 +55,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--fine", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

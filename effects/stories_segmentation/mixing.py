@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-EMPTY_SHARE, LATE_SHARE = 0.05, 0.06  # clips with nobody in them; clips whose first frame is still empty
+EMPTY_SHARE, LATE_SHARE = 0.10, 0.06  # clips with nobody in them; clips whose first frame is still empty
 
 
 @dataclass

@@ -19,6 +19,7 @@ class Person:
     cloth: np.ndarray
     trousers: np.ndarray
     detail: np.ndarray  # colour of collar, buttons, patches
+    badges: np.ndarray  # [N, 6] uniform numbers in 0..1: patches, pockets, straps on the chest
     height: float
     centre: np.ndarray  # of the head, in fractions of the frame's side
     build: np.ndarray  # 12 uniform numbers in 0..1: shoulders, waist, sleeves, neckline, ...
@@ -53,6 +54,7 @@ def sample_person(rng: np.random.Generator, split: str, size: int) -> Person:
         cloth=_cloth(rng, split, size),
         trousers=_cloth(rng, split, size),
         detail=colour(rng),
+        badges=rng.random((rng.choice([0, 0, 0, 1, 2, 4, 7]), 6)),
         height=height,
         centre=np.array([np.clip(rng.normal(0.5, 0.13), 0.15, 0.85), top]),
         build=rng.random(12),
@@ -61,7 +63,7 @@ def sample_person(rng: np.random.Generator, split: str, size: int) -> Person:
         amplitude=rng.random(8),
         frequency=rng.uniform(0.08, 0.5, 8),
         phase=rng.uniform(0, 2 * np.pi, 8),
-        light=np.array([np.cos(angle), 0.5 * np.sin(angle), rng.uniform(0, 0.5)]),
+        light=np.array([np.cos(angle), 0.5 * np.sin(angle), rng.uniform(0, 0.6)]),
         tint=np.clip(rng.normal(1, 0.05, 3) * rng.uniform(0.65, 1.15), 0.4, 1.3).astype(np.float32),
     )
 
@@ -162,12 +164,15 @@ def _paint_torso(layer: Layer, person: Person, place: Place, shift: tuple[float,
     elif b[3] < 0.5:  # a zip or a row of buttons
         strip = np.array([[0.03, 0.7], [0.03, 3.3]])
         layer.fill(place(mirror(strip)), person.detail)
-    elif b[3] < 0.7:  # patches or a print
-        layer.fill(place(ellipse((0.45 * wide, 1.25), (0.14, 0.14), 14)), person.detail)
+    for x, y, across, down, kind, shine in person.badges:
+        centre = (1.4 * (x - 0.5) * wide, 0.95 + 1.6 * y)
+        half = (0.03 + 0.17 * across, 0.03 + 0.17 * down)
+        patch = ellipse(centre, half, 4 if kind < 0.4 else 14)
         layer.fill(
-            place(np.array([[-0.6, 1.15], [-0.25, 1.15], [-0.25, 1.3], [-0.6, 1.3]]) * [wide, 1]),
-            1 - person.detail,
+            place(patch), person.detail * shine if kind < 0.7 else 1 - person.detail * shine, matte=False
         )
+        if kind > 0.85:
+            layer.fill(place(ellipse(centre, (half[0] * 0.6, half[1] * 0.6), 14)), person.detail, matte=False)
 
 
 def _paint_neck(layer: Layer, person: Person, place: Place) -> None:
@@ -175,7 +180,7 @@ def _paint_neck(layer: Layer, person: Person, place: Place) -> None:
     w = person.head.width * (0.58 + 0.15 * b[8])
     deep = 0.62 + 0.35 * b[9] ** 2
     half = np.array([[w, 0.2], [w * 0.95, 0.5], [w * 1.25, 0.66], [0.3 * w, deep]])
-    layer.fill(place(smooth(mirror(half), 1)), skin * 0.9, shade=0.15)
+    layer.fill(place(smooth(mirror(half), 1)), person.head.skin_paint * 0.9, shade=0.15)
     layer.fill(place(ellipse((0, 0.42), (w, 0.13), 14)), skin * 0.5, opacity=0.5, soft=3.0, matte=False)
     if b[10] < 0.4:  # a collar, from a shirt's to a space suit's ring
         tall = 0.1 + 0.25 * b[11] ** 2

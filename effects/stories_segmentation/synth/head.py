@@ -4,6 +4,7 @@ import colorsys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .paint import Layer, ellipse, mirror, smooth
@@ -49,9 +50,10 @@ Place = Callable[[np.ndarray], np.ndarray]  # head units [N, 2] -> pixels [N, 2]
 
 @dataclass
 class Head:
-    """What one head looks like; colours are RGB in 0..1, `hair_paint` is a texture."""
+    """What one head looks like; colours are RGB in 0..1, the `_paint`s are textures."""
 
     skin: np.ndarray
+    skin_paint: np.ndarray
     hair_paint: np.ndarray
     style: str
     width: float
@@ -77,8 +79,13 @@ def sample_head(rng: np.random.Generator, size: int) -> Head:
     if rng.random() < 0.05:
         base = np.array(colorsys.hsv_to_rgb(rng.random(), 0.7, 0.8), np.float32)
     strands = 1 + rng.uniform(0.2, 0.6) * noise(rng, size, 4, int(rng.integers(6, 28)))
+    threads = rng.uniform(-1, 1, (rng.integers(4, 16), rng.integers(60, 200))).astype(np.float32)
+    strands += rng.uniform(0, 0.5) * cv2.resize(threads, (size, size))
+    skin = skin_tone(rng)
+    mottle = 1 + rng.uniform(0.02, 0.2) * noise(rng, size, 5, int(rng.integers(4, 12)))
     return Head(
-        skin=skin_tone(rng),
+        skin=skin,
+        skin_paint=np.clip(skin * mottle[..., None], 0, 1).astype(np.float32),
         hair_paint=np.clip(base * strands[..., None], 0, 1).astype(np.float32),
         style=str(rng.choice(STYLES)),
         width=rng.uniform(0.34, 0.41),
@@ -306,9 +313,23 @@ def paint_head(layer: Layer, head: Head, place: Place, scale: float, turn: float
     for side in (-1, 1):
         ear = ellipse((side * w * 1.0, 0.02), (0.06, 0.11), 12)
         layer.fill(place(ear), skin * np.array([0.92, 0.82, 0.8], np.float32), shade=0.3)
-    layer.fill(place(_outline(head)), skin, shade=0.22)
+    layer.fill(place(_outline(head)), head.skin_paint, shade=0.3)
+    gloss = ellipse((0.4 * w * (1 - 2 * head.features[12]), -0.3), (0.16, 0.1), 14)
+    layer.fill(
+        place(gloss),
+        np.minimum(skin * 1.5, 1),
+        opacity=0.5 * head.features[13],
+        soft=0.05 * scale,
+        matte=False,
+    )
     shadow_side = ellipse((-0.3 * np.sign(turn + 1e-3), 0.05), (0.16, 0.4), 16)
-    layer.fill(place(shadow_side), skin * 0.55, opacity=0.35 * abs(turn), soft=0.08 * scale, matte=False)
+    layer.fill(
+        place(shadow_side),
+        skin * 0.55,
+        opacity=min(1.0, 0.2 * head.features[14] + 0.4 * abs(turn)),
+        soft=0.08 * scale,
+        matte=False,
+    )
     if scale > 14:
         _paint_features(layer, head, place, scale, turn, smile)
     _paint_front_hair(layer, head, place)

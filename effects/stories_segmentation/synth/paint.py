@@ -27,7 +27,7 @@ class Layer:
     ) -> None:
         """Paint the closed polygon `points` [N, 2] (x, y in pixels) over the layer.
 
-        `paint` is one colour [3], or a texture [size, size, 3], mirrored at its border and moved by `shift` pixels.
+        `paint` is a colour [3] or a texture [size, size, 3], mirrored at its border, moved by `shift` pixels.
         `shade` darkens the rim (0..1, a cheap look of roundness), `soft` blurs the rim (pixels), and
         `matte=False` paints only where the layer is already covered (details on a face).
         """

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from .head import HAIR, skin_tone
-from .paint import Layer, ellipse, limb, smooth
+from .paint import Layer
 from .photos import photo_crop
 from .textures import colour, noise, texture
+from .things import add_things
 
 KINDS = (("texture", 0.2), ("room", 0.35), ("photo", 0.3), ("gradient", 0.15))
 
@@ -57,51 +57,6 @@ def _room(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
     return layer.rgb + image * (1 - layer.alpha[..., None])
 
 
-def _distractors(rng: np.random.Generator, split: str, image: np.ndarray) -> np.ndarray:
-    """Add 0-3 things that are no people but wear their colours: blobs, bottles, poles, plants."""
-    size = image.shape[0]
-    layer = Layer(size)
-    for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
-        centre = rng.uniform(0.05, 0.95, 2) * size
-        paint = [skin_tone(rng), HAIR[rng.integers(len(HAIR))], texture(rng, split, size)][rng.integers(3)]
-        kind = rng.integers(4)
-        radius = rng.uniform(0.03, 0.16) * size
-        if kind == 0:
-            wobble = 1 + rng.uniform(0.05, 0.3) * rng.normal(size=(10, 1))
-            layer.fill(
-                smooth((ellipse((0, 0), (radius, radius * rng.uniform(0.5, 2)), 10) * wobble) + centre, 2),
-                paint,
-                shade=0.3,
-            )
-        elif kind == 1:
-            end = centre + rng.normal(0, 0.4, 2) * size
-            layer.fill(limb(centre, end, 0.3 * radius, 0.3 * radius * rng.uniform(0.4, 1)), paint, shade=0.3)
-        elif kind == 2:  # a vase or a bottle
-            profile = (
-                np.array(
-                    [
-                        [0.3, -1.4],
-                        [0.25, -0.7],
-                        [rng.uniform(0.6, 1), -0.1],
-                        [rng.uniform(0.5, 1), 0.9],
-                        [0.5, 1.1],
-                    ]
-                )
-                * radius
-            )
-            layer.fill(
-                smooth(np.concatenate([profile, profile[::-1] * [-1, 1]]), 2) + centre, paint, shade=0.35
-            )
-        else:  # a plant: a fan of leaves
-            green = np.array([0.15, 0.4, 0.12]) * rng.uniform(0.5, 1.8, 3)
-            for leaf in rng.uniform(-1.3, 1.3, 7):
-                tip = centre + 2 * radius * np.array([np.sin(leaf), -np.cos(leaf)])
-                layer.fill(
-                    limb(centre, tip, 0.18 * radius, 0.04 * radius), green * rng.uniform(0.7, 1.2), shade=0.3
-                )
-    return layer.rgb + image * (1 - layer.alpha[..., None])
-
-
 def render_scene(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
     """Return a background with no person in it, float32 [size, size, 3] RGB in 0..1."""
     kind = str(rng.choice([name for name, _ in KINDS], p=[share for _, share in KINDS]))
@@ -113,10 +68,12 @@ def render_scene(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
         image = photo_crop(rng, split, size)
     else:
         image = _gradient(rng, size)
-    image = _distractors(rng, split, image)
-    if rng.random() < 0.35:  # a portrait's background is often out of focus
+    image = add_things(rng, split, image)
+    if rng.random() < 0.4:  # a portrait's background is often out of focus
         image = cv2.GaussianBlur(
             np.ascontiguousarray(image, np.float32), (0, 0), rng.uniform(0.5, 0.02 * size)
         )
+        if rng.random() < 0.6:  # but sharp must not mean person
+            image = add_things(rng, split, image)
     shading = 1 + rng.uniform(0, 0.5) * noise(rng, size, 1, 2)
     return np.clip(image * shading[..., None] * rng.uniform(0.6, 1.15), 0, 1).astype(np.float32)
