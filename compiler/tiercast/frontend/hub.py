@@ -1,0 +1,67 @@
+"""The one form every front end hands over: opset 23, static shapes, no local functions, constants as initializers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as onnx_ir_passes
+from onnx import inliner, shape_inference
+
+from tiercast.errors import ModelError
+from tiercast.frontend.dimensions import fix_dimensions
+from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
+from tiercast.ir.composites import has_body
+from tiercast.ir.support import check_support
+from tiercast.ops.registry import legalizers
+
+
+def to_hub(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]] | None, origin: str) -> ir.Model:
+    """Brings any ONNX model into the hub form.
+
+    inputs: shapes that fix named dimensions. origin: how errors name the source.
+    Raises ModelError (unsupported operators: all of them, before any conversion), UsageError for wrong inputs.
+    """
+    fix_dimensions(proto, inputs or {}, origin)
+    proto = _inline(proto, origin)
+    _check_operators(proto, origin)
+    proto = to_hub_opset(proto, origin)
+    proto = _infer_shapes(proto, origin)
+    model = ir.from_proto(proto)
+    onnx_ir_passes.RemoveInitializersFromInputsPass()(model)
+    onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    model.metadata_props["origin"] = origin
+    return model
+
+
+def _inline(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
+    if not proto.functions:
+        return proto
+    try:
+        return inliner.inline_local_functions(proto, convert_version=True)
+    except Exception as error:  # the C++ inliner raises bare RuntimeError and friends
+        raise ModelError(f"{origin}: its local functions can't be inlined: {error}") from error
+
+
+def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
+    opset = model_opset(proto, origin)
+    known = legalizers()
+
+    def supported(node: ir.Node) -> bool:
+        if node.domain not in ("", "ai.onnx"):
+            return False
+        return node.op_type in known or node.op_type in ("If", "Upsample") or has_body(node.op_type, max(opset, HUB_OPSET))
+
+    try:
+        check_support(ir.from_proto(proto).graph, supported)
+    except ModelError as error:
+        raise type(error)(f"{origin}: {error}") from None
+
+
+def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
+    del proto.graph.value_info[:]
+    try:
+        return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise ModelError(f"{origin}: the model's shapes contradict each other: {error}") from error

@@ -1,0 +1,30 @@
+"""Operators that ONNX itself defines by a body of simpler ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+from onnx import defs
+
+
+@cache
+def has_body(op_type: str, opset: int) -> bool:
+    """Whether the default-domain operator, as of `opset`, has a function body (fixed or made for the node's types)."""
+    try:
+        schema = defs.get_schema(op_type, opset, "")
+    except defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def add_default_attributes(node: onnx.NodeProto, opset: int) -> None:
+    """Writes out the defaults of attributes that are left out: ONNX's inliner drops references to those.
+
+    Optional attributes without a default stay absent.
+    """
+    schema = defs.get_schema(node.op_type, opset, "")
+    present = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in present and attribute.default_value.type != onnx.AttributeProto.UNDEFINED:
+            node.attribute.append(attribute.default_value)

@@ -1,0 +1,35 @@
+"""What a pass says it did: what it applied, and what it refused with the name of the broken rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+
+def label(node: ir.Node) -> str:
+    """How reports and errors name a node: its name, else its first output's, with the op type."""
+    name = node.name or next((value.name for value in node.outputs if value.name), "?")
+    return f'node "{name}" ({node.op_type})'
+
+
+@dataclass
+class PassReport:
+    """`applied`: one line per rewrite; `refused`: (node, reason) where a pattern matched and its check said no."""
+
+    name: str
+    applied: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def apply(self, node: ir.Node, what: str) -> None:
+        """Notes a rewrite made at `node`."""
+        self.applied.append(f"{label(node)}: {what}")
+
+    def refuse(self, node: ir.Node, reason: str) -> None:
+        """Notes that the pattern matched at `node` but its check refused."""
+        self.refused.append((label(node), reason))
+
+    @property
+    def changed(self) -> bool:
+        """Whether the pass changed the graph."""
+        return bool(self.applied)

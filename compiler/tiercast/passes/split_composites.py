@@ -1,0 +1,59 @@
+"""Expands operators that no physical op takes but that ONNX, or a simple identity, defines by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as onnx_ir_passes
+from onnx import inliner
+
+from tiercast.ir.composites import add_default_attributes, has_body
+from tiercast.ir.edit import erase
+from tiercast.ir.report import PassReport
+from tiercast.ops.registry import legalizers
+from tiercast.passes.split_attention import split_attention
+
+_HUB_OPSET = 23
+
+
+def split_composites(model: ir.Model) -> PassReport:
+    """Expands, in place and again until none is left, every operator without a legalisation that has a function body.
+
+    Plain attention is split by a shorter identity than its ONNX body. Run fold_constants after it.
+    """
+    report = PassReport("split_composites")
+    known = legalizers()
+    for node in list(model.graph):
+        if node.op_type == "Attention" and node.op_type not in known:
+            refusal = split_attention(node)
+            if refusal is None:
+                report.apply(node, "split into matmul, softmax, matmul")
+                erase(model.graph, [node])
+            else:
+                report.refuse(node, refusal)
+    while True:
+        found = [node for node in model.graph if _is_composite(node, known.__contains__)]
+        if not found:
+            return report
+        for node in found:
+            report.apply(node, "replaced by its ONNX function body")
+        _expand(model, {node.op_type for node in found})
+
+
+def _is_composite(node: ir.Node, is_known: Callable[[str], bool]) -> bool:
+    return node.domain == "" and not is_known(node.op_type) and has_body(node.op_type, _HUB_OPSET)
+
+
+def _expand(model: ir.Model, op_types: set[str]) -> None:
+    proto = ir.to_proto(model)
+    for node in proto.graph.node:
+        if node.op_type in op_types and node.domain == "":
+            add_default_attributes(node, _HUB_OPSET)
+    names = [("", op_type) for op_type in sorted(op_types)]
+    proto = inliner.inline_selected_functions(proto, names, inline_schema_functions=True)
+    del proto.functions[:]
+    expanded = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(expanded)
+    model.graph = expanded.graph
