@@ -134,7 +134,7 @@ def _encode_port(port: Port) -> Any:
 
 
 def _decode_plan(data: bytes) -> Plan:
-    packed: Any = schema.PlanT.InitFromPackedBuf(data, 0)
+    packed: Any = schema.PlanT.InitFromObj(schema.Plan.GetRootAs(data, 0))
     return Plan(
         target=_text(packed.target),
         tensors=[_decode_tensor(tensor) for tensor in packed.tensors or []],

@@ -13,14 +13,14 @@ extern "C" {
 enum { TC_CPU_FEATURE_COUNT = 7 };
 
 // The tc_cpu_feature bits that this CPU has and this operating system saves across context switches. Thread-safe; no state.
-uint64_t tc_cpu_features(void);
+TC_API uint64_t tc_cpu_features(void);
 
 // The name of bit `index` (0 .. TC_CPU_FEATURE_COUNT-1) as kernels.toml writes it, e.g. "avx2"; NULL when out of range. Static text.
-const char* tc_cpu_feature_name(int32_t index);
+TC_API const char* tc_cpu_feature_name(int32_t index);
 
 // Parses a comma-separated list of names ("neon,dotprod"), or "none" for the empty set, into *features.
 // Returns 1, or 0 and leaves *features alone when a name is unknown.
-int32_t tc_cpu_features_parse(const char* names, uint64_t* features);
+TC_API int32_t tc_cpu_features_parse(const char* names, uint64_t* features);
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 // Every kernel of the target this was built for, rows of one op in order of merit. Static data: valid for ever, shared by all threads.
-const tc_library* tc_library_full(void);
+TC_API const tc_library* tc_library_full(void);
 
 #ifdef __cplusplus
 }

@@ -17,12 +17,6 @@
 
 #include "tiercast/kernel.h"
 
-#if defined(__GNUC__)
-#define TC_API __attribute__((visibility("default")))
-#else
-#define TC_API
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif

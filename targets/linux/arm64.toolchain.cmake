@@ -1,0 +1,12 @@
+# AArch64 Linux with glibc: Debian's clang-19 and lld-19 over the headers and libraries of g++-aarch64-linux-gnu; run by qemu-user.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER clang-19)
+set(CMAKE_CXX_COMPILER clang++-19)
+set(CMAKE_C_COMPILER_TARGET aarch64-linux-gnu)
+set(CMAKE_CXX_COMPILER_TARGET aarch64-linux-gnu)
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-fuse-ld=lld-19")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "-fuse-ld=lld-19")
+set(CMAKE_STRIP llvm-strip-19)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
