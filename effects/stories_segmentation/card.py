@@ -1,6 +1,6 @@
 """Fill card.json and draw curve.png and astronaut.png from a finished training run; card.md quotes them.
 
-python effects/stories_segmentation/card.py --run /tmp/stories_run --iterations 10000 --seed 0 --commit HASH
+python effects/stories_segmentation/card.py --run /tmp/stories_run --iterations 8000 --seed 0 --commit HASH
 """
 
 import argparse
