@@ -2,7 +2,7 @@
 #ifndef TIERCAST_SIMD_ACTIVATION_H_
 #define TIERCAST_SIMD_ACTIVATION_H_
 
-#include "tc_enums.h"
+#include "simd/activation_rules.h"
 
 namespace {
 
@@ -76,12 +76,6 @@ TC_INLINE V activate(V x, V slope, int activation, float alpha, float beta) {
     default:
       return activate_smooth(x, activation, alpha);
   }
-}
-
-// The rule for check functions: is this number an activation (and, for prelu, is there a slope)?
-inline bool valid_activation(int activation, bool has_slope) {
-  return activation >= TC_ACTIVATION_NONE && activation <= TC_ACTIVATION_SOFTPLUS &&
-         (activation != TC_ACTIVATION_PRELU || has_slope);
 }
 
 }  // namespace

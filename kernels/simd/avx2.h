@@ -88,6 +88,18 @@ TC_INLINE V v_fraction(V x) {
   return _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x3f000000)));
 }
 
+// A register of a GEMM tile's row.
+struct Full {
+  typedef V T;
+  enum { N = VL };
+  static TC_INLINE T load(const float* p) { return v_load(p); }
+  static TC_INLINE void store(float* p, T v) { v_store(p, v); }
+  static TC_INLINE T set1(float x) { return v_set1(x); }
+  static TC_INLINE T add(T a, T b) { return v_add(a, b); }
+  static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
+  static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
+};
+
 }  // namespace
 
 #include "simd/math.h"

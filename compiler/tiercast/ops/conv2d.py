@@ -1,0 +1,131 @@
+"""Conv2d: 2-D convolution over channels-last images, with bias, residual and activation fused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+from tiercast.ops.convolution import (
+    add_computed_bias,
+    bias_operands,
+    bind_image,
+    channel_vector,
+    constant_weight,
+    explicit_pads,
+    image_input,
+    residual_of,
+    spatial_pair,
+    weight_of,
+    window_size,
+)
+from tiercast.ops.layouter import Layouter
+from tiercast.ops.lowering import Lowering
+from tiercast.ops.panels import panels_for
+from tiercast.ops.registry import Op, attr, dtype, shape, where
+
+BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
+BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
+
+
+class Conv2d(Op):
+    """y = activation(conv(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
+
+    x f32 [N,H,W,C]; weight f32 constant [OC,C/group,KH,KW]; bias, slope f32 constant [OC]; residual f32 [N,OH,OW,OC].
+    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate. Output f32 [N,OH,OW,OC] with
+    OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
+    """
+
+    onnx = ("Conv",)
+    inputs = ("x", "weight", "bias?", "slope?", "residual?")
+    attributes = {
+        "strides": [1, 1],
+        "pads": [0, 0, 0, 0],
+        "dilations": [1, 1],
+        "group": 1,
+        "pad_mode": "zero",
+        "activation": "none",
+        "alpha": 0.0,
+        "beta": 0.0,
+        "residual_mode": "none",
+    }
+    strided_inputs = True
+    strided_outputs = True
+
+    def legalize(self, node: ir.Node, layout: Layouter) -> None:
+        """ONNX Conv, 1-D or 2-D, to Conv2d or (one filter per channel) DepthwiseConv2d; GraphError for 3-D and computed weights."""
+        image, spatial = image_input(node, layout)
+        weight = constant_weight(node, layout)
+        strides = spatial_pair(node, "strides", 1, spatial)
+        dilations = spatial_pair(node, "dilations", 1, spatial)
+        group = int(attr(node, "group", 1))
+        pads = explicit_pads(node, shape(image)[1:3], weight.shape[2:], strides, dilations, spatial)
+        attributes = {"strides": strides, "pads": pads, "dilations": dilations}
+        channels = shape(image)[3]
+        depthwise = group > 1 and group == channels == weight.shape[0] and weight.shape[1] == 1
+        if not depthwise:
+            attributes |= {"group": group}
+        bias, computed_bias = bias_operands(node, layout)
+        operands = [image, layout.constant(weight, f"{node.inputs[1].name}" if node.inputs[1] else "weight"), bias]
+        made = layout.emit("DepthwiseConv2d" if depthwise else "Conv2d", operands, attributes)[0]
+        bind_image(node, layout, add_computed_bias(layout, made, computed_bias), spatial)
+
+    def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """f32 [N,OH,OW,OC]; GraphError when channels, groups or the kernel do not fit."""
+        x = node.inputs[0]
+        assert x is not None
+        weight, group = weight_of(node), attr(node, "group")
+        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
+            raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
+        batch, height, width, channels = shape(x)
+        if group < 1 or channels != weight.shape[1] * group or weight.shape[0] % group:
+            raise GraphError(f"{where(node)}: {channels} channels and weight {weight.shape} do not divide into group={group}")
+        return [(ir.DataType.FLOAT, (batch, window_size(node, height, 0), window_size(node, width, 1), weight.shape[0]))]
+
+    def lower(self, node: ir.Node, low: Lowering) -> None:
+        """One call; weight, bias and slope packed for the chosen row."""
+        weight, group = weight_of(node), attr(node, "group")
+        out_channels, in_channels, kernel_h, kernel_w = weight.shape
+        row = low.choose("conv2d_f32f32")
+        panels = panels_for(row)
+        k, columns = kernel_h * kernel_w * in_channels, out_channels // group
+        grouped = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)
+        bias = channel_vector(node, 2, out_channels)
+        slope = channel_vector(node, 3, out_channels)
+        residual, residual_mode = residual_of(node, 4)
+        block = max(BLOCK_ROWS[0], min(BLOCK_ROWS[1], BLOCK_FLOATS // k))
+        in_place = (kernel_h, kernel_w) == (1, 1) and not any(attr(node, "pads"))
+        low.call(
+            node,
+            row,
+            inputs=[
+                node.inputs[0],
+                low.const(panels.pack(grouped.reshape(group, k, columns)), "weight"),
+                low.const(panels.pad((np.zeros(out_channels) if bias is None else bias).reshape(group, columns)), "bias"),
+                None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
+                residual,
+            ],
+            outputs=[node.outputs[0]],
+            params={
+                "kernel": [kernel_h, kernel_w],
+                "strides": attr(node, "strides"),
+                "dilations": attr(node, "dilations"),
+                "pads": attr(node, "pads"),
+                "group": group,
+                "pad_mode": attr(node, "pad_mode"),
+                "activation": attr(node, "activation"),
+                "alpha": attr(node, "alpha"),
+                "beta": attr(node, "beta"),
+                "residual_mode": residual_mode,
+                "panel": panels.panel,
+                "granule": panels.granule,
+                "block": block,
+            },
+            scratch_bytes=0 if in_place else block * k * 4,
+        )
+
+    def macs(self, node: ir.Node) -> int:
+        """Output elements times taps times channels of a group."""
+        return math.prod(shape(node.outputs[0])) * math.prod(weight_of(node).shape[1:])

@@ -1,0 +1,56 @@
+"""Packing of a GEMM's right-hand side into panels: the format of kernels/simd/panels.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiercast.kernel import Row
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Columns are cut greedily into the widest of panel, panel/2, ..., granule that fits the columns rounded up to granule."""
+
+    panel: int
+    granule: int
+
+    def padded(self, columns: int) -> int:
+        """Packed columns of `columns` real ones."""
+        return -(-columns // self.granule) * self.granule
+
+    def widths(self, columns: int) -> list[int]:
+        """Width of each panel in order."""
+        left, found = self.padded(columns), []
+        while left:
+            width = self.panel
+            while width > left:
+                width //= 2
+            found.append(width)
+            left -= width
+        return found
+
+    def pack(self, matrix: np.ndarray) -> np.ndarray:
+        """[..., K, N] f32 -> flat f32: each matrix's panels in order, each stored [K, width], zeros beyond N."""
+        *outer, rows, columns = matrix.shape
+        stacked = np.zeros((int(np.prod(outer)), rows, self.padded(columns)), np.float32)
+        stacked[:, :, :columns] = matrix.reshape(-1, rows, columns)
+        starts = np.cumsum([0, *self.widths(columns)])
+        panels = [stacked[:, :, a:b].reshape(len(stacked), -1) for a, b in zip(starts, starts[1:], strict=False)]
+        return np.concatenate(panels, axis=1).reshape(-1)
+
+    def pad(self, vector: np.ndarray) -> np.ndarray:
+        """[..., N] f32 -> flat f32, each row padded with zeros to the packed columns."""
+        columns = vector.shape[-1]
+        padded = np.zeros((vector.size // columns, self.padded(columns)), np.float32)
+        padded[:, :columns] = vector.reshape(-1, columns)
+        return padded.reshape(-1)
+
+
+_GRANULES = {"avx512": 8, "avx2": 8, "neon": 4, "portable": 4}
+
+
+def panels_for(row: Row) -> Panels:
+    """The panels a row is fastest on: as wide as its tile, as fine as its vectors allow."""
+    return Panels(row.tile.get("nr", 8), _GRANULES[row.isa])

@@ -1,0 +1,64 @@
+// What check, the portable row and the fast rows of conv2d agree on: operands, geometry and the scratch they need.
+#ifndef TIERCAST_CONV2D_H_
+#define TIERCAST_CONV2D_H_
+
+#include "conv2d_params.h"
+#include "simd/checked.h"
+#include "simd/panels.h"
+#include "tiercast/kernel.h"
+
+namespace {
+
+enum { CONV_X = 0, CONV_WEIGHT, CONV_BIAS, CONV_SLOPE, CONV_RESIDUAL, CONV_INPUTS };
+
+// NHWC sizes of one call. Every `group` has `c` input and `oc` output channels; `k` = kh * kw * c packed rows, `padded` packed columns.
+struct Conv {
+  const tc_conv2d_params* p;
+  const tc_view *x, *y, *residual;  // residual: NULL when there is none
+  const float *weight, *bias, *slope;
+  int64_t n, h, w, c, oh, ow, oc, k, padded;
+};
+
+inline Conv conv_of(const tc_call* call) {
+  Conv v = {};
+  v.p = (const tc_conv2d_params*)call->params;
+  v.x = &call->inputs[CONV_X];
+  v.y = &call->outputs[0];
+  v.weight = (const float*)call->inputs[CONV_WEIGHT].data;
+  v.bias = (const float*)call->inputs[CONV_BIAS].data;
+  v.slope = (const float*)call->inputs[CONV_SLOPE].data;
+  v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[CONV_RESIDUAL];
+  v.n = v.x->dims[0];
+  v.h = v.x->dims[1];
+  v.w = v.x->dims[2];
+  v.c = v.x->dims[3] / v.p->group;
+  v.oh = v.y->dims[1];
+  v.ow = v.y->dims[2];
+  v.oc = v.y->dims[3] / v.p->group;
+  v.k = (int64_t)v.p->kernel[0] * v.p->kernel[1] * v.c;
+  v.padded = padded_columns(v.oc, v.p->granule);
+  return v;
+}
+
+// A 1x1 convolution without pads reads its A rows from the image and needs no scratch.
+inline bool conv_is_pointwise(const tc_conv2d_params* p) {
+  return p->kernel[0] == 1 && p->kernel[1] == 1 && p->pads[0] == 0 && p->pads[1] == 0 && p->pads[2] == 0 && p->pads[3] == 0;
+}
+
+// Scratch of one thread: `block` im2row rows of k floats.
+inline Checked conv_scratch_bytes(const tc_conv2d_params* p, int64_t channels) {
+  if (conv_is_pointwise(p)) return Checked(0);
+  return Checked(p->kernel[0]) * p->kernel[1] * channels * p->block * (int64_t)sizeof(float);
+}
+
+// Input index of a padded one, -1 for a zero. Pads are below `size` for reflect, so that one reflection suffices.
+inline int64_t pad_index(int64_t i, int64_t size, int32_t mode) {
+  if (i >= 0 && i < size) return i;
+  if (mode == TC_PAD_MODE_REFLECT) return i < 0 ? -i : 2 * (size - 1) - i;
+  if (mode == TC_PAD_MODE_REPLICATE) return i < 0 ? 0 : size - 1;
+  return -1;
+}
+
+}  // namespace
+
+#endif

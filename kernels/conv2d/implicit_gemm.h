@@ -1,0 +1,212 @@
+// conv2d as a GEMM whose A is the image: output pixels are rows, kh * kw * c is K.
+//
+// A tile of pixels that lies in one output row and away from the borders is read from the image in place (KH runs of KW * C floats);
+// other tiles are gathered into scratch first (im2row). Work items are blocks of tiles, times groups of panels when there are few blocks.
+#ifndef TIERCAST_CONV2D_IMPLICIT_GEMM_H_
+#define TIERCAST_CONV2D_IMPLICIT_GEMM_H_
+
+#include <string.h>
+
+#include "conv2d/conv2d.h"
+
+namespace {
+
+// Two axes seen as one: its length and stride, or ok == false when they do not merge.
+struct Merged {
+  bool ok;
+  int64_t stride;
+};
+inline Merged merged(const tc_view& v, int axis) {
+  const int64_t outer = v.dims[axis], inner = v.dims[axis + 1];
+  if (inner == 1) return {true, v.strides[axis]};
+  if (outer == 1) return {true, v.strides[axis + 1]};
+  return {v.strides[axis] == inner * v.strides[axis + 1], v.strides[axis + 1]};
+}
+
+// How one call is cut up. A segment is a run of output pixels whose addresses are evenly spaced: the whole image, or one row.
+struct Plan {
+  Conv v;
+  bool flat;
+  int64_t segments, length, tiles;  // tiles per segment
+  int64_t pitch, residual_pitch;    // between neighbouring pixels of y and residual
+  int64_t x_pitch;                  // of x, for a flat pointwise convolution
+  int64_t block_tiles, blocks;      // tiles per block, blocks per image and group
+  int64_t panels, splits;           // panels per group, and into how many items a block's panels are split
+};
+
+inline bool flat_segment(Plan* plan) {
+  const Conv& v = plan->v;
+  const Merged y = merged(*v.y, 1), x = merged(*v.x, 1);
+  const Merged r = v.residual == nullptr ? Merged{true, 0} : merged(*v.residual, 1);
+  if (!y.ok || !r.ok) return false;
+  const bool in_place = conv_is_pointwise(v.p) && v.p->strides[0] == 1 && v.p->strides[1] == 1;
+  if (in_place ? !x.ok : v.ow >= 6 || conv_is_pointwise(v.p)) return false;
+  plan->pitch = y.stride;
+  plan->residual_pitch = r.stride;
+  plan->x_pitch = x.stride;
+  return true;
+}
+
+inline Plan plan_of(const tc_call* call) {
+  Plan plan = {};
+  plan.v = conv_of(call);
+  const Conv& v = plan.v;
+  plan.flat = flat_segment(&plan);
+  if (!plan.flat) {
+    plan.pitch = v.y->strides[2];
+    plan.residual_pitch = v.residual == nullptr ? 0 : v.residual->strides[2];
+  }
+  plan.segments = plan.flat ? 1 : v.oh;
+  plan.length = plan.flat ? v.oh * v.ow : v.ow;
+  plan.tiles = tile_count(plan.length);
+  const int64_t total = plan.tiles * plan.segments;
+  const int64_t fit = v.p->block / MR;
+  plan.block_tiles = fit < 1 ? 1 : fit > MAX_TILES ? MAX_TILES : fit;
+  plan.blocks = (total + plan.block_tiles - 1) / plan.block_tiles;
+  plan.panels = panel_count(v.padded, v.p->panel);
+  // Fewer than 8 blocks leave threads idle: split the columns too.
+  const int64_t outer = plan.blocks * v.n * v.p->group;
+  const int64_t wanted = outer >= 8 ? 1 : (8 + outer - 1) / outer;
+  plan.splits = wanted < plan.panels ? wanted : plan.panels;
+  return plan;
+}
+
+inline void copy_floats(float* to, const float* from, int64_t n) {
+  int64_t i = 0;
+  for (; i + VL <= n; i += VL) v_store(to + i, v_load(from + i));
+  if (i < n) v_store_n(to + i, v_load_n(from + i, n - i), n - i);
+}
+inline void zero_floats(float* to, int64_t n) {
+  int64_t i = 0;
+  for (; i + VL <= n; i += VL) v_store(to + i, v_zero());
+  if (i < n) v_store_n(to + i, v_zero(), n - i);
+}
+
+// One kernel row of one pixel: kw taps of c floats from image row `line`, whose first tap is at column ix.
+inline void gather_line(const Conv& v, const float* line, int64_t ix, float* to) {
+  const tc_conv2d_params* p = v.p;
+  const int64_t kw = p->kernel[1], step = p->dilations[1], pitch = v.x->strides[2];
+  if (step == 1 && pitch == v.c && p->pad_mode == TC_PAD_MODE_ZERO) {
+    const int64_t left = ix < 0 ? (-ix < kw ? -ix : kw) : 0;
+    const int64_t room = v.w - ix < kw ? v.w - ix : kw;
+    const int64_t right = room < left ? left : room;
+    zero_floats(to, left * v.c);
+    if (right > left) copy_floats(to + left * v.c, line + (ix + left) * v.c, (right - left) * v.c);
+    zero_floats(to + right * v.c, (kw - right) * v.c);
+    return;
+  }
+  for (int64_t kx = 0; kx < kw; ++kx, to += v.c) {
+    const int64_t column = pad_index(ix + kx * step, v.w, p->pad_mode);
+    if (column < 0) {
+      zero_floats(to, v.c);
+    } else {
+      copy_floats(to, line + column * pitch, v.c);
+    }
+  }
+}
+
+// im2row of one output pixel: k floats in the order kh, kw, c.
+inline void gather_pixel(const Conv& v, const float* image, int64_t oy, int64_t ox, float* to) {
+  const tc_conv2d_params* p = v.p;
+  const int64_t line_floats = p->kernel[1] * v.c;
+  for (int64_t ky = 0; ky < p->kernel[0]; ++ky, to += line_floats) {
+    const int64_t row = pad_index(oy * p->strides[0] - p->pads[0] + ky * p->dilations[0], v.h, p->pad_mode);
+    if (row < 0) {
+      zero_floats(to, line_floats);
+    } else {
+      gather_line(v, image + row * v.x->strides[1], ox * p->strides[1] - p->pads[1], to);
+    }
+  }
+}
+
+// The tile's A in the image itself; false when a tap falls outside.
+inline bool in_place_rows(const Conv& v, const float* image, int64_t oy, int64_t ox, int64_t mr, Rows* rows) {
+  const tc_conv2d_params* p = v.p;
+  const int64_t top = oy * p->strides[0] - p->pads[0], left = ox * p->strides[1] - p->pads[1];
+  const int64_t bottom = top + (int64_t)(p->kernel[0] - 1) * p->dilations[0];
+  const int64_t right = left + (mr - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1];
+  if (top < 0 || left < 0 || bottom >= v.h || right >= v.w) return false;
+  const int64_t pitch = v.x->strides[2];
+  const bool joined = p->kernel[1] == 1 || (p->dilations[1] == 1 && pitch == v.c);
+  rows->a = image + top * v.x->strides[1] + left * pitch;
+  rows->lda = p->strides[1] * pitch;
+  rows->outer = p->kernel[0];
+  rows->outer_stride = p->dilations[0] * v.x->strides[1];
+  rows->inner = joined ? 1 : p->kernel[1];
+  rows->inner_stride = p->dilations[1] * pitch;
+  rows->run = joined ? p->kernel[1] * v.c : v.c;
+  return true;
+}
+
+// A of the tile at pixel `first` of its segment; uses scratch (and moves it on) when the image cannot be read in place.
+inline Rows tile_rows(const Plan& plan, const float* image, int64_t segment, int64_t first, int64_t mr, float** scratch) {
+  const Conv& v = plan.v;
+  if (plan.flat && conv_is_pointwise(v.p)) return plain_rows(image + first * plan.x_pitch, plan.x_pitch, v.k);
+  Rows rows = {};
+  if (!plan.flat && in_place_rows(v, image, segment, first, mr, &rows)) return rows;
+  float* to = *scratch;
+  *scratch += mr * v.k;
+  for (int64_t r = 0; r < mr; ++r) {
+    const int64_t oy = plan.flat ? (first + r) / v.ow : segment;
+    const int64_t ox = plan.flat ? (first + r) % v.ow : first + r;
+    gather_pixel(v, image, oy, ox, to + r * v.k);
+  }
+  return plain_rows(to, v.k, v.k);
+}
+
+inline Product product_of(const Plan& plan, int64_t group) {
+  const Conv& v = plan.v;
+  const int64_t column = group * v.padded;
+  Product p = {};
+  p.b = v.weight + column * v.k;
+  p.bias = v.bias + column;
+  p.k = v.k;
+  p.n = v.oc;
+  p.panel = v.p->panel;
+  p.granule = v.p->granule;
+  p.ldc = plan.pitch;
+  p.ldr = plan.residual_pitch;
+  p.epilogue = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope == nullptr ? nullptr : v.slope + column};
+  return p;
+}
+
+inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index, int64_t group, int64_t block, int64_t split) {
+  const Conv& v = plan.v;
+  const float* image = (const float*)v.x->data + image_index * v.x->strides[0] + group * v.c;
+  float* scratch = (float*)call->scratch;
+  Tile tiles[MAX_TILES];
+  int count = 0;
+  const int64_t total = plan.tiles * plan.segments;
+  for (int64_t id = block * plan.block_tiles; id < total && count < plan.block_tiles; ++id, ++count) {
+    const int64_t segment = id / plan.tiles, index = id % plan.tiles;
+    const int64_t first = tile_begin(plan.length, index), mr = tile_begin(plan.length, index + 1) - first;
+    Tile& tile = tiles[count];
+    tile.mr = (int)mr;
+    tile.c = (float*)v.y->data + image_index * v.y->strides[0] + segment * v.y->strides[1] + first * plan.pitch + group * v.oc;
+    tile.residual = nullptr;
+    if (v.residual != nullptr) {
+      tile.residual = (const float*)v.residual->data + image_index * v.residual->strides[0] + segment * v.residual->strides[1] +
+                      first * plan.residual_pitch + group * v.oc;
+    }
+    tile.rows = tile_rows(plan, image, segment, first, mr, &scratch);
+  }
+  run_block(product_of(plan, group), tiles, count, plan.panels * split / plan.splits, plan.panels * (split + 1) / plan.splits);
+}
+
+int64_t work(const tc_call* call) {
+  const Plan plan = plan_of(call);
+  return plan.v.n * plan.v.p->group * plan.blocks * plan.splits;
+}
+
+void run(const tc_call* call, int64_t begin, int64_t end) {
+  const Plan plan = plan_of(call);
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t split = item % plan.splits, rest = item / plan.splits;
+    const int64_t block = rest % plan.blocks, outer = rest / plan.blocks;
+    run_item(call, plan, outer / plan.v.p->group, outer % plan.v.p->group, block, split);
+  }
+}
+
+}  // namespace
+
+#endif

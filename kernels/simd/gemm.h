@@ -1,0 +1,309 @@
+// The GEMM micro-kernel and its block loop, shared by every op that multiplies: C[mr][n] = A[mr][K] * B[K][n] + bias (+ residual).
+//
+// A's rows are read where they lie: row r of a tile starts at a + r * lda, and its K elements come in `outer` x `inner` runs of `run`
+// contiguous floats. One run is a plain matrix; KH runs of KW*C floats are a convolution read from the image itself.
+// Include one ISA's header and define TC_MR (rows of a tile) and TC_NR (columns) first.
+#ifndef TIERCAST_SIMD_GEMM_H_
+#define TIERCAST_SIMD_GEMM_H_
+
+#include "simd/activation.h"
+#include "simd/panels.h"
+
+namespace {
+
+#if defined(__arm__)
+enum { MR = TC_MR / 2 };  // ARMv7 has half of AArch64's registers
+#else
+enum { MR = TC_MR };
+#endif
+enum { NR = TC_NR, MAX_TILES = 16 };
+
+struct Rows {
+  const float* a;
+  int64_t lda;
+  int64_t outer, outer_stride;
+  int64_t inner, inner_stride;
+  int64_t run;
+};
+
+inline Rows plain_rows(const float* a, int64_t lda, int64_t k) { return Rows{a, lda, 1, 0, 1, 0, k}; }
+
+// One tile's work on one panel. `residual` is added before the clamp; NULL when there is none.
+struct Slice {
+  const float* b;
+  int64_t ldb;
+  const float* bias;
+  const float* residual;
+  int64_t ldr;
+  float* c;
+  int64_t ldc;
+  float lo, hi;
+};
+
+#if defined(__ARM_NEON)
+template <int LANE>
+TC_INLINE V fma_lane(V acc, V b, V a) {
+#if defined(__aarch64__)
+  return vfmaq_laneq_f32(acc, b, a, LANE);
+#else
+  // ARMv7 multiplies by a lane without fusing; clang contracts neither, so broadcast and fuse.
+  const float32x2_t half = LANE < 2 ? vget_low_f32(a) : vget_high_f32(a);
+  return vfmaq_f32(acc, b, vdupq_lane_f32(half, LANE & 1));
+#endif
+}
+
+template <int LANE, int ROWS, int NV>
+TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const float* b) {
+  V bv[NV];
+  for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
+  for (int r = 0; r < ROWS; ++r) {
+    for (int v = 0; v < NV; ++v) acc[r][v] = fma_lane<LANE>(acc[r][v], bv[v], a[r]);
+  }
+}
+
+// A is loaded four k at a time and multiplied by element.
+template <class L, int ROWS, int NV>
+TC_INLINE const float* accumulate(V (&acc)[ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b, int64_t ldb) {
+  int64_t k = 0;
+  for (; k + 4 <= run; k += 4) {
+    V av[ROWS];
+    for (int r = 0; r < ROWS; ++r) av[r] = v_load(a + r * lda + k);
+    step_lane<0>(acc, av, b);
+    step_lane<1>(acc, av, b + ldb);
+    step_lane<2>(acc, av, b + 2 * ldb);
+    step_lane<3>(acc, av, b + 3 * ldb);
+    b += 4 * ldb;
+  }
+  for (; k < run; ++k) {
+    V bv[NV];
+    for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < NV; ++v) acc[r][v] = vfmaq_n_f32(acc[r][v], bv[v], a[r * lda + k]);
+    }
+    b += ldb;
+  }
+  return b;
+}
+#else
+// A is broadcast from memory. Three rows share a pointer (x86 addresses base, base + lda and base + 2 lda), so none spills.
+template <class L, int ROWS, int NV>
+TC_INLINE const float* accumulate(typename L::T (&acc)[ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b,
+                                  int64_t ldb) {
+  enum { GROUPS = (ROWS + 2) / 3 };
+  const float* p[GROUPS];
+  for (int g = 0; g < GROUPS; ++g) p[g] = a + 3 * g * lda;
+  for (int64_t k = 0; k < run; ++k) {
+    typename L::T bv[NV];
+    for (int v = 0; v < NV; ++v) bv[v] = L::load(b + v * L::N);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < ROWS; ++r) {
+      const typename L::T x = L::set1(p[r / 3][(r % 3) * lda]);
+      for (int v = 0; v < NV; ++v) acc[r][v] = L::fma(x, bv[v], acc[r][v]);
+    }
+    for (int g = 0; g < GROUPS; ++g) ++p[g];
+    b += ldb;
+  }
+  return b;
+}
+#endif
+
+template <class L, int ROWS, int NV>
+TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
+  typename L::T acc[ROWS][NV];
+  for (int v = 0; v < NV; ++v) {
+    const typename L::T bias = L::load(s.bias + v * L::N);
+    for (int r = 0; r < ROWS; ++r) acc[r][v] = bias;
+  }
+  if (s.residual != nullptr) {
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < NV; ++v) acc[r][v] = L::add(acc[r][v], L::load(s.residual + r * s.ldr + v * L::N));
+    }
+  }
+  const float* b = s.b;
+  for (int64_t i = 0; i < rows.outer; ++i) {
+    for (int64_t j = 0; j < rows.inner; ++j) {
+      const float* a = rows.a + i * rows.outer_stride + j * rows.inner_stride;
+      b = accumulate<L, ROWS, NV>(acc, a, rows.lda, rows.run, b, s.ldb);
+    }
+  }
+  const typename L::T lo = L::set1(s.lo), hi = L::set1(s.hi);
+  for (int r = 0; r < ROWS; ++r) {
+    for (int v = 0; v < NV; ++v) L::store(s.c + r * s.ldc + v * L::N, L::clamp(acc[r][v], lo, hi));
+  }
+}
+
+// The micro-kernel for `mr` rows, 1 <= mr <= ROWS.
+template <class L, int NV, int ROWS>
+TC_INLINE void run_rows(int mr, const Rows& rows, const Slice& s) {
+  if constexpr (ROWS > 1) {
+    if (mr < ROWS) return run_rows<L, NV, ROWS - 1>(mr, rows, s);
+  }
+  micro_kernel<L, ROWS, NV>(rows, s);
+}
+
+// Columns too few for a vector (a package made for narrower lanes).
+inline void run_plain(int mr, int32_t width, const Rows& rows, const Slice& s) {
+  for (int r = 0; r < mr; ++r) {
+    for (int32_t j = 0; j < width; ++j) {
+      float acc = s.bias[j] + (s.residual != nullptr ? s.residual[r * s.ldr + j] : 0.0f);
+      const float* b = s.b + j;
+      for (int64_t o = 0; o < rows.outer; ++o) {
+        for (int64_t i = 0; i < rows.inner; ++i) {
+          const float* a = rows.a + r * rows.lda + o * rows.outer_stride + i * rows.inner_stride;
+          for (int64_t k = 0; k < rows.run; ++k, b += s.ldb) acc += a[k] * *b;
+        }
+      }
+      acc = acc > s.lo || acc != acc ? acc : s.lo;
+      s.c[r * s.ldc + j] = acc < s.hi || acc != acc ? acc : s.hi;
+    }
+  }
+}
+
+// Widest slice of a panel that one micro-kernel does.
+TC_INLINE int32_t slice_width(int32_t width) {
+  if (width >= NR) return NR;
+  if (width >= Full::N) return Full::N;
+  return width;
+}
+
+TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice& s) {
+  if (width == NR) return run_rows<Full, NR / Full::N, MR>(mr, rows, s);
+  if (NR > Full::N && width == Full::N) return run_rows<Full, 1, MR>(mr, rows, s);
+#if defined(__AVX512F__)
+  if (width == Thin::N) return run_rows<Thin, 1, MR>(mr, rows, s);
+#endif
+  run_plain(mr, width, rows, s);
+}
+
+// What happens to a finished sum. `clamp` activations run in the micro-kernel, all others and late residuals in `finish`.
+struct Epilogue {
+  int32_t activation;
+  float alpha, beta;
+  int32_t residual_mode;
+  const float* slope;  // for prelu, padded like bias
+};
+
+TC_INLINE bool clamps(int32_t activation) {
+  return activation == TC_ACTIVATION_NONE || activation == TC_ACTIVATION_RELU || activation == TC_ACTIVATION_CLIP;
+}
+TC_INLINE bool late_residual(int32_t mode) { return mode == TC_RESIDUAL_ADD_AFTER || mode == TC_RESIDUAL_MUL_AFTER; }
+
+// activation and late residual over C[mr][n], which has just been written and lies in L1.
+TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const float* slope, const float* residual, int64_t ldr, float* c,
+                        int64_t ldc) {
+  const bool clamped = clamps(e.activation);
+  for (int r = 0; r < mr; ++r) {
+    for (int64_t j = 0; j < n; j += VL) {
+      const int64_t left = n - j;
+      V x = left >= VL ? v_load(c + r * ldc + j) : v_load_n(c + r * ldc + j, left);
+      if (!clamped) {
+        const V s = slope == nullptr ? v_zero() : left >= VL ? v_load(slope + j) : v_load_n(slope + j, left);
+        x = activate(x, s, e.activation, e.alpha, e.beta);
+      }
+      if (late_residual(e.residual_mode)) {
+        const V other = left >= VL ? v_load(residual + r * ldr + j) : v_load_n(residual + r * ldr + j, left);
+        x = e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x, other) : v_add(x, other);
+      }
+      if (left >= VL) {
+        v_store(c + r * ldc + j, x);
+      } else {
+        v_store_n(c + r * ldc + j, x, left);
+      }
+    }
+  }
+}
+
+// A tile of output rows: its A, its place in C and in the residual (NULL when there is none).
+struct Tile {
+  Rows rows;
+  int mr;
+  float* c;
+  const float* residual;
+};
+
+// The right-hand side: `k` packed rows, `n` columns, and the pitches of C and the residual.
+struct Product {
+  const float* b;
+  const float* bias;
+  int64_t k, n;
+  int32_t panel, granule;
+  int64_t ldc, ldr;
+  Epilogue epilogue;
+};
+
+inline void bounds(const Epilogue& e, Slice* s) {
+  s->lo = -HUGE_VALF;
+  s->hi = HUGE_VALF;
+  if (e.activation == TC_ACTIVATION_RELU) s->lo = 0.0f;
+  if (e.activation == TC_ACTIVATION_CLIP) {
+    s->lo = e.alpha;
+    s->hi = e.beta;
+  }
+}
+
+// `n` < width columns are wanted: compute the whole slice aside and copy them out.
+TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows, const Slice& s) {
+  float out[MR * NR], in[MR * NR];
+  Slice aside = s;
+  aside.c = out;
+  aside.ldc = width;
+  if (s.residual != nullptr) {
+    for (int r = 0; r < mr; ++r) {
+      for (int32_t j = 0; j < width; ++j) in[r * width + j] = j < n ? s.residual[r * s.ldr + j] : 0.0f;
+    }
+    aside.residual = in;
+    aside.ldr = width;
+  }
+  run_slice(mr, width, rows, aside);
+  for (int r = 0; r < mr; ++r) {
+    for (int64_t j = 0; j < n; ++j) s.c[r * s.ldc + j] = out[r * width + j];
+  }
+}
+
+// Columns [column, column + width) of one tile.
+inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t column, int32_t width) {
+  const int64_t n = p.n - column < width ? p.n - column : width;
+  if (n <= 0) return;
+  const bool late = late_residual(p.epilogue.residual_mode);
+  const float* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
+  s.bias = p.bias + column;
+  s.residual = late ? nullptr : residual;
+  s.ldr = p.ldr;
+  s.c = tile.c + column;
+  s.ldc = p.ldc;
+  if (n == width) {
+    run_slice(tile.mr, width, tile.rows, s);
+  } else {
+    run_partial(tile.mr, width, n, tile.rows, s);
+  }
+  if (late || !clamps(p.epilogue.activation)) {
+    const float* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
+    finish(p.epilogue, tile.mr, n, slope, residual, p.ldr, s.c, p.ldc);
+  }
+}
+
+// All tiles of a block against panels [first, last): each panel is read once from memory and stays in cache for the block.
+TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64_t first, int64_t last) {
+  const int64_t padded = padded_columns(p.n, p.granule);
+  Slice s = {};
+  bounds(p.epilogue, &s);
+  int64_t column = panel_start(first, padded, p.panel);
+  for (int64_t i = first; i < last; ++i) {
+    const int32_t width = panel_width(column, padded, p.panel);
+    const int32_t step = slice_width(width);
+    for (int32_t part = 0; part < width; part += step) {
+      s.b = p.b + p.k * column + part;
+      s.ldb = width;
+      for (int t = 0; t < count; ++t) run_columns(p, tiles[t], s, column + part, step);
+    }
+    column += width;
+  }
+}
+
+// Cuts `length` rows into the fewest tiles of at most MR and gives the i-th's bounds: sizes differ by one at most.
+TC_INLINE int64_t tile_count(int64_t length) { return (length + MR - 1) / MR; }
+TC_INLINE int64_t tile_begin(int64_t length, int64_t index) { return length * index / tile_count(length); }
+
+}  // namespace
+
+#endif
