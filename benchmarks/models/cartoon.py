@@ -1,4 +1,4 @@
-"""Picture to cartoon: AnimeGAN-like generator with instance norm, inverted residuals and bilinear upsampling."""
+"""Picture to cartoon: AnimeGAN-like generator, instance norm, inverted residuals, bilinear upsampling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ class ConvInstanceNorm(nn.Module):
     """Convolution -> instance norm -> leaky ReLU 0.2."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, groups: int = 1, act: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        act: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)

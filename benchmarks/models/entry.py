@@ -12,7 +12,7 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Entry:
-    """`make` builds the bare module; `inputs` draws one example, named in forward order; `outputs` names the results."""
+    """`make` builds the bare module, `inputs` draws an example in forward order, `outputs` names results."""
 
     make: Callable[[], nn.Module]
     inputs: Callable[[Generator], Inputs]

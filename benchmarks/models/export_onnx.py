@@ -1,10 +1,11 @@
 """The reference models as ONNX files: `build/models/<name>.onnx`, made once per state of the sources.
 
-    python -m benchmarks.models.export_onnx [NAME ...]
+python -m benchmarks.models.export_onnx [NAME ...]
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
@@ -21,18 +22,23 @@ _SHARED_SOURCES = ("entry.py", "export_onnx.py", "inpaint.py", "layers.py", "pic
 
 
 def sources_key(name: str) -> str:
-    """Hash of everything that decides the exported file of `name`: its family's source, what all share, torch."""
+    """Hash of all that decides the export of `name`: its family's source, what all share, torch's version."""
     from . import zoo
 
     family = Path(sys.modules[type(zoo.ENTRIES[name].make()).__module__].__file__ or "").name
     digest = hashlib.sha256(f"{name} torch {metadata.version('torch')}".encode())
     for file in sorted({family, *_SHARED_SOURCES}):
-        digest.update((Path(__file__).parent / file).read_bytes())
+        digest.update(code_only(Path(__file__).parent / file))
     return digest.hexdigest()
 
 
+def code_only(path: Path) -> bytes:
+    """A Python file without its comments and layout, so that reformatting makes nothing stale."""
+    return ast.dump(ast.parse(path.read_text())).encode()
+
+
 def onnx_path(name: str) -> Path:
-    """Path of the ONNX export of a reference model (opset 23, static shapes, weights inside); exports it if stale.
+    """Path of the ONNX export of a model (opset 23, static shapes, weights inside); exports it if stale.
 
     Raises ValueError for an unknown name.
     """
@@ -59,7 +65,9 @@ def _export(name: str, path: Path, key: str) -> None:
     from . import zoo
 
     module, inputs = zoo.build(name)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would warn four times that torchvision is absent
+    logging.getLogger("torch.onnx").setLevel(
+        logging.ERROR
+    )  # it would warn four times that torchvision is absent
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -11,7 +11,9 @@ from .layers import InvertedResidual, conv_bn
 from .pictures import one_picture
 
 
-def _stage(inputs: int, outputs: int, stride: int, expand: int, repeats: int, act: type[nn.Module]) -> nn.Sequential:
+def _stage(
+    inputs: int, outputs: int, stride: int, expand: int, repeats: int, act: type[nn.Module]
+) -> nn.Sequential:
     first = InvertedResidual(inputs, outputs, stride, expand, act=act)
     rest = [InvertedResidual(outputs, outputs, 1, expand, act=act) for _ in range(repeats - 1)]
     return nn.Sequential(first, *rest)

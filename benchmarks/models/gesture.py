@@ -19,8 +19,9 @@ class Gesture(nn.Module):
         super().__init__()
         act = nn.ReLU
         self.features = nn.Sequential(
-            conv_bn(3, 16, 3, 2, act=act), DepthwiseSeparable(16, 32), conv_bn(32, 32, 3, 2, groups=32, act=act),
-            conv_bn(32, 64, 1, act=act), conv_bn(64, 64, 3, 2, groups=64, act=act), conv_bn(64, FEATURES, 1, act=act),
+            conv_bn(3, 16, 3, 2, act=act), DepthwiseSeparable(16, 32),
+            conv_bn(32, 32, 3, 2, groups=32, act=act), conv_bn(32, 64, 1, act=act),
+            conv_bn(64, 64, 3, 2, groups=64, act=act), conv_bn(64, FEATURES, 1, act=act),
         )  # fmt: skip
         self.recurrent = cell(FEATURES, HIDDEN, 2)
         self.classifier = nn.Linear(HIDDEN, CLASSES)

@@ -1,4 +1,4 @@
-"""Two-stage inpainting with gated convolutions (Yu et al. 2019, "Free-Form Image Inpainting with Gated Convolution")."""
+"""Two-stage inpainting with gated convolutions (Yu et al. 2019, DeepFill v2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from .pictures import blob_mask, camera_picture
 class GatedConv(nn.Module):
     """ELU(feature) * sigmoid(gate), both halves from one convolution."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1
+    ) -> None:
         super().__init__()
         padding = dilation * (kernel - 1) // 2
         self.conv = nn.Conv2d(inputs, 2 * outputs, kernel, stride, padding, dilation=dilation)
@@ -25,7 +27,7 @@ class GatedConv(nn.Module):
 
 
 class GatedNet(nn.Module):
-    """Encoder to 1/4, dilated middle (2, 4, 8, 16), nearest-upsampling decoder; N x inputs x H x W -> N x 3 x H x W."""
+    """Encoder to 1/4, dilated middle, nearest-upsampling decoder; N x inputs x H x W -> N x 3 x H x W."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -34,7 +36,9 @@ class GatedNet(nn.Module):
             GatedConv(inputs, w1, 5), GatedConv(w1, w2, 3, 2), GatedConv(w2, w2), GatedConv(w2, w4, 3, 2),
             GatedConv(w4, w4),
         )  # fmt: skip
-        self.middle = nn.Sequential(*[GatedConv(w4, w4, dilation=d) for d in (2, 4, 8, 16)], GatedConv(w4, w4))
+        self.middle = nn.Sequential(
+            *[GatedConv(w4, w4, dilation=d) for d in (2, 4, 8, 16)], GatedConv(w4, w4)
+        )
         self.decode2 = nn.Sequential(GatedConv(w4, w2), GatedConv(w2, w2))
         self.decode1 = nn.Sequential(GatedConv(w2, w1), GatedConv(w1, w1 // 2))
         self.picture = nn.Conv2d(w1 // 2, 3, 3, 1, 1)

@@ -39,7 +39,14 @@ class InvertedResidual(nn.Module):
     """Expand 1x1 -> depthwise -> project 1x1, added to its input where shapes allow (Sandler et al. 2018)."""
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, expand: int, *, act: type[nn.Module] = nn.ReLU6, dilation: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        expand: int,
+        *,
+        act: type[nn.Module] = nn.ReLU6,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         hidden = inputs * expand
@@ -60,7 +67,13 @@ class DepthwiseSeparable(nn.Module):
     """Depthwise k x k then pointwise, each with norm and activation."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, *, dilation: int = 1, act: type[nn.Module] = nn.ReLU6
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        *,
+        dilation: int = 1,
+        act: type[nn.Module] = nn.ReLU6,
     ) -> None:
         super().__init__()
         self.depthwise = conv_bn(inputs, inputs, kernel, groups=inputs, dilation=dilation, act=act)

@@ -14,7 +14,15 @@ class MobileNetV2(nn.Module):
     """image 1x3x224x224 -> logits 1x1000."""
 
     # expand, outputs, repeats, first stride
-    STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    STAGES = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
@@ -48,7 +56,14 @@ class V3Block(nn.Module):
     """Inverted residual with optional squeeze-excite."""
 
     def __init__(
-        self, inputs: int, hidden: int, outputs: int, kernel: int, stride: int, excite: bool, act: type[nn.Module]
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        excite: bool,
+        act: type[nn.Module],
     ) -> None:
         super().__init__()
         self.residual = stride == 1 and inputs == outputs

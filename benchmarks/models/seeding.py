@@ -1,8 +1,9 @@
 """Seeded weights that behave like trained ones: activations of unit scale, batch norm calibrated, no chaos.
 
 A net of plain random weights amplifies f32 rounding a thousandfold, and then says nothing about an engine's
-correctness. Here residual branches are small (`layers.RESIDUAL_GAIN`), norms are biased to the open side of their
-activation, and gated convolutions, which have no norm, are scaled layer by layer (LSUV, Mishkin & Matas 2015).
+correctness. Here residual branches are small (`layers.RESIDUAL_GAIN`), norms are biased to the open side of
+their activation, and gated convolutions, which have no norm, are scaled layer by layer (LSUV, Mishkin & Matas
+2015).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _cumulative_statistics(module: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
 
 
 def _calibrate_norms(module: nn.Module, entry: Entry, generator: Generator) -> None:
-    """Sets the running statistics from a batch of draws, or from single draws where the batch axis means something."""
+    """Sets the running statistics from a batch of draws, or draw by draw where the batch axis is time."""
     draws = [entry.inputs(generator) for _ in range(CALIBRATION_DRAWS)]
     batched = len(draws[0]) == 1 and next(iter(draws[0].values())).shape[0] == 1
     with _cumulative_statistics(module) as norms:

@@ -1,7 +1,7 @@
 """Person segmentation for stories: the previous mask is fed back as a fourth channel.
 
-After "Mobile Real-time Video Segmentation" (Bazarevsky, Tkachenka 2018): big-stride stem, ResNet bottlenecks that
-squeeze hard, U-Net skips, and a DenseNet refinement at full resolution.
+After "Mobile Real-time Video Segmentation" (Bazarevsky, Tkachenka 2018): big-stride stem, ResNet bottlenecks
+that squeeze hard, U-Net skips, and a DenseNet refinement at full resolution.
 """
 
 from __future__ import annotations

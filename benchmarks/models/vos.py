@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
 
 class MemorySegmentation(nn.Module):
-    """frame 1x3x256x256, mem_key 1x64xM, mem_val 1x128xM -> mask 1x1x256x256 and this frame's key and value."""
+    """frame 1x3x256x256, mem_key 1x64xM, mem_val 1x128xM -> mask 1x1x256x256, key and value of the frame."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class MemorySegmentation(nn.Module):
         self.mask = nn.Conv2d(64, 1, 3, 1, 1)
 
     def read(self, key: Tensor, mem_key: Tensor, mem_val: Tensor) -> Tensor:
-        """Softmax over the memory of the negative squared L2 distance (its |query|^2 term cancels): 1x128x16x16."""
+        """Softmax over memory of the negative squared L2 distance (|query|^2 cancels): 1x128x16x16."""
         query = key.reshape(1, KEY_CHANNELS, GRID * GRID)
         norm = (mem_key * mem_key).sum(1).unsqueeze(2)
         affinity = (2 * torch.matmul(mem_key.transpose(1, 2), query) - norm) / KEY_CHANNELS**0.5

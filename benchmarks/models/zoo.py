@@ -1,6 +1,6 @@
 """The registry of the reference models.
 
-`build("mobilenet_v2")` or, for a command line that wants `module:factory`, `benchmarks.models.zoo:mobilenet_v2`.
+`build("mobilenet_v2")` or, where a command line wants `module:factory`, `benchmarks.models.zoo:mobilenet_v2`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import cartoon as _cartoon
-from . import face, gesture, mobilenet, portrait_seg as _portrait_seg, stories_seg
+from . import face, gesture, mobilenet, stories_seg
 from . import inpaint as _inpaint
+from . import portrait_seg as _portrait_seg
 from . import vos as _vos
 from .entry import Entry
 from .seeding import generator_for, seed_module
@@ -43,7 +44,11 @@ def macs(name: str) -> int:
     """Multiply-accumulates of one run: convolutions, matrix products and recurrent layers."""
     module, inputs = build(name)
     # without mkldnn the recurrent layers run as matrix products, which the counter knows
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+    with (
+        torch.no_grad(),
+        torch.backends.mkldnn.flags(enabled=False),
+        FlopCounterMode(display=False) as counter,
+    ):
         module(*inputs.values())
     return int(counter.get_total_flops()) // 2
 

@@ -1,4 +1,4 @@
-"""The reference models are what the tables say they are: seeded, of the stated cost, and exported faithfully."""
+"""The reference models are what the tables say: seeded, of the stated cost, exported faithfully."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from benchmarks.models import export_onnx, zoo  # noqa: E402
 
 MACS_M = {
-    "mobilenet_v2": 301, "mobilenet_v3_small": 57, "stories_seg_256": 504, "stories_seg_512": 2015, "inpaint": 5441,
-    "portrait_seg": 523, "landmark": 274, "face_embed": 221, "cartoon": 4914, "vos": 1515, "gesture_gru": 37,
+    "mobilenet_v2": 301, "mobilenet_v3_small": 57, "stories_seg_256": 504, "stories_seg_512": 2015,
+    "inpaint": 5441, "portrait_seg": 523, "landmark": 274, "face_embed": 221, "cartoon": 4914,
+    "vos": 1515, "gesture_gru": 37,
     "gesture_lstm": 38,
 }  # fmt: skip
 SMALL = ["mobilenet_v3_small", "landmark", "face_embed", "gesture_gru", "gesture_lstm"]
@@ -35,7 +36,10 @@ def test_building_twice_gives_the_same_model(name: str) -> None:
     module, inputs = zoo.build(name)
     torch.manual_seed(2)
     again, same_inputs = getattr(zoo, name)()
-    assert all(torch.equal(a, b) for a, b in zip(module.state_dict().values(), again.state_dict().values()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(module.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert list(inputs) == list(same_inputs)
     assert all(torch.equal(inputs[key], same_inputs[key]) for key in inputs)
 
@@ -46,7 +50,7 @@ def test_rounding_is_not_amplified(name: str) -> None:
     with torch.no_grad():
         single = module(*inputs.values())
         double = module.double()(*[value.double() for value in inputs.values()])
-    for a, b in zip(_tuple(single), _tuple(double)):
+    for a, b in zip(_tuple(single), _tuple(double), strict=True):
         assert ((a - b).abs().max() / b.abs().max()).item() < 2e-5
 
 
@@ -57,7 +61,7 @@ def test_onnx_export_agrees_with_torch(name: str) -> None:
         expected = _tuple(module(*inputs.values()))
     session = onnxruntime.InferenceSession(export_onnx.onnx_path(name), providers=["CPUExecutionProvider"])
     got = session.run(list(zoo.ENTRIES[name].outputs), {key: value.numpy() for key, value in inputs.items()})
-    for a, b in zip(got, expected):
+    for a, b in zip(got, expected, strict=True):
         assert np.abs(a - b.numpy()).max() / np.abs(b.numpy()).max() <= 1e-4
 
 

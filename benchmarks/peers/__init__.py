@@ -1,0 +1,1 @@
+"""Speed and accuracy of Tiercast beside other engines, interleaved in one run (`make bench-peers`)."""

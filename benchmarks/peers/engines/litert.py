@@ -1,0 +1,64 @@
+"""LiteRT (TensorFlow Lite) with XNNPACK, converted by litert-torch to N H W C inputs and outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from . import Array
+
+PYTHON = "peers"
+FILES = ("model.tflite",)
+
+
+def convert(name: str, folder: Path) -> None:
+    """PyTorch -> TFLite with channels last at the boundary, as the engine wants pictures."""
+    import litert_torch
+    import torch
+
+    from benchmarks.models import zoo
+
+    module, inputs = zoo.build(name)
+    with torch.no_grad():
+        result = module(*inputs.values())
+    results = result if isinstance(result, tuple) else (result,)
+    wrapped = litert_torch.to_channel_last_io(
+        module,
+        args=[index for index, tensor in enumerate(inputs.values()) if tensor.dim() == 4],
+        outputs=[index for index, tensor in enumerate(results) if tensor.dim() == 4],
+    )
+    samples = tuple(t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t for t in inputs.values())
+    litert_torch.convert(wrapped.eval(), samples).export(str(folder / FILES[0]))
+
+
+class Engine:
+    """The interpreter's tensors by index; the signature gives inputs and outputs in the model's order."""
+
+    def __init__(
+        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
+    ) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        runner = self._interpreter.get_signature_runner(next(iter(self._interpreter.get_signature_list())))
+        slots = [detail["index"] for _, detail in sorted(runner.get_input_details().items())]
+        values = [
+            np.ascontiguousarray(v.transpose(0, 2, 3, 1) if v.ndim == 4 else v) for v in inputs.values()
+        ]
+        self._inputs = list(zip(slots, values, strict=True))
+        self._slots = [detail["index"] for _, detail in sorted(runner.get_output_details().items())]
+        self._names = list(expected)
+        self._results: list[Array] = []
+
+    def __call__(self) -> None:
+        for slot, value in self._inputs:
+            self._interpreter.set_tensor(slot, value)
+        self._interpreter.invoke()
+        self._results = [self._interpreter.get_tensor(slot) for slot in self._slots]
+
+    def outputs(self) -> dict[str, Array]:
+        """Back to N C H W."""
+        first = [value.transpose(0, 3, 1, 2) if value.ndim == 4 else value for value in self._results]
+        return dict(zip(self._names, first, strict=True))

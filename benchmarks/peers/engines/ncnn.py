@@ -1,0 +1,77 @@
+"""ncnn, converted by pnnx from TorchScript; half and bf16 storage off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import Array
+
+PYTHON = "peers"
+FILES = ("model.ncnn.param", "model.ncnn.bin")
+# With lightmode (the default) 1.0.20261020 crashes where an input has many consumers; off, blobs live longer.
+NO_LIGHTMODE = {"inpaint"}
+
+
+def convert(name: str, folder: Path) -> None:
+    """TorchScript trace -> pnnx. Raises RuntimeError where pnnx left an operator it could not translate."""
+    import torch
+
+    from benchmarks.models import zoo
+
+    module, inputs = zoo.build(name)
+    script = folder / "model.pt"
+    torch.jit.trace(module, tuple(inputs.values()), check_trace=False).save(str(script))
+    shapes = ",".join("[" + ",".join(map(str, tensor.shape)) + "]f32" for tensor in inputs.values())
+    pnnx = Path(sys.executable).parent / "pnnx"
+    subprocess.run(
+        [pnnx, script, f"inputshape={shapes}", "fp16=0", "optlevel=2"], cwd=folder, check=True, timeout=300
+    )
+    foreign = ("pnnx.", "aten::", "prim::", "F.", "nn.", "Tensor.", "torch.")
+    left = [
+        line.split()[0] for line in (folder / FILES[0]).read_text().splitlines() if line.startswith(foreign)
+    ]
+    if left:
+        raise RuntimeError(f"pnnx left untranslated operators: {', '.join(sorted(set(left)))}")
+
+
+class Engine:
+    """One extractor per call; ncnn has no batch axis, so a leading 1 is dropped."""
+
+    def __init__(
+        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
+    ) -> None:
+        import ncnn
+
+        self._net = ncnn.Net()
+        options = self._net.opt
+        options.num_threads, options.use_vulkan_compute = threads, False
+        options.lightmode = folder.parent.name not in NO_LIGHTMODE
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = False
+        if self._net.load_param(str(folder / FILES[0])) or self._net.load_model(str(folder / FILES[1])):
+            raise RuntimeError("ncnn refused to load the model")
+        self._inputs = [
+            (f"in{index}", ncnn.Mat(np.ascontiguousarray(value[0] if value.shape[0] == 1 else value)))
+            for index, value in enumerate(inputs.values())
+        ]
+        self._expected = expected
+        self._results: list[object] = []
+
+    def __call__(self) -> None:
+        extractor = self._net.create_extractor()
+        for name, mat in self._inputs:
+            extractor.input(name, mat)
+        self._results = []
+        for index in range(len(self._expected)):
+            status, mat = extractor.extract(f"out{index}")
+            if status:
+                raise RuntimeError(f"ncnn: extracting out{index} returned {status}")
+            self._results.append(mat)
+
+    def outputs(self) -> dict[str, Array]:
+        """pnnx numbers outputs in the model's order."""
+        return {name: np.array(mat) for name, mat in zip(self._expected, self._results, strict=True)}

@@ -1,0 +1,56 @@
+"""OpenVINO on the CPU, latency hint, precision held at f32 (where the CPU has bf16 it would take that)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.models.export_onnx import CACHE
+
+from . import Array
+
+PYTHON = "peers"
+FILES = ("model.xml", "model.bin")
+
+
+def convert(name: str, folder: Path) -> None:
+    """ONNX -> OpenVINO IR, weights kept in f32."""
+    import openvino
+
+    model = openvino.convert_model(CACHE / f"{name}.onnx")
+    openvino.save_model(model, folder / FILES[0], compress_to_fp16=False)
+
+
+class Engine:
+    """One infer request on shared input tensors."""
+
+    def __init__(
+        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        config = {
+            "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32",
+        }  # fmt: skip
+        self._compiled = core.compile_model(core.read_model(folder / FILES[0]), "CPU", config)
+        self._request = self._compiled.create_infer_request()
+        self._tensors = [
+            openvino.Tensor(inputs[port.get_any_name()], shared_memory=True) for port in self._compiled.inputs
+        ]
+        self._names = list(expected)
+
+    def __call__(self) -> None:
+        for index, tensor in enumerate(self._tensors):
+            self._request.set_input_tensor(index, tensor)
+        self._request.infer()
+
+    def outputs(self) -> dict[str, Array]:
+        """IR keeps the order of the ONNX outputs."""
+        ports = self._compiled.outputs
+        return {
+            name: np.array(self._request.get_tensor(port).data)
+            for name, port in zip(self._names, ports, strict=True)
+        }
