@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "peak.h"
 #include "tiercast/cpu.h"
 #include "tiercast/library.h"
 #include "tiercast/tiercast.h"
@@ -271,6 +272,7 @@ PYBIND11_MODULE(_native, module) {
   });
 
   module.def("cpu_features", [] { return feature_names(tc_cpu_features()); });
+  module.def("peak_gflops", &tiercast::peak_gflops, py::call_guard<py::gil_scoped_release>());
   module.def("kernels", &kernels);
   module.def("check_package", &check_package, py::arg("path"));
 

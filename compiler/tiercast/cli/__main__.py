@@ -1,0 +1,5 @@
+"""`python -m tiercast.cli`: the same program as `tiercast`."""
+
+from tiercast.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""`tiercast build`: a target's runtime and kernel library."""
+
+from __future__ import annotations
+
+import json as json_module
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tiercast.cli.output import Json, bytes_text, emit, progress
+from tiercast.errors import ToolchainError
+
+_PRODUCTS = ("tiercast-run", "libtiercast_core.so", "libtiercast_full.so")
+
+
+def command(
+    target: Annotated[str, typer.Option("--target", "-t", help="See `tiercast targets`.")] = "host",
+    packages: Annotated[
+        list[Path] | None,
+        typer.Option("--for", help="Only the kernels these packages call (a selected library)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Copy what was built and the C headers here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Build the runtime and kernel library of a target: full, or selected for packages.
+
+    Examples: tiercast build --target linux-arm64 -o arm64; tiercast build --target linux-arm64 --for
+    seg.tcpkg
+    """
+    from tiercast.codegen.build import build, default_folder
+    from tiercast.target import find_target
+
+    only = _called_kernels(packages) if packages else None
+    folder = default_folder(find_target(target))
+    if only is not None:
+        folder = folder.with_name(f"{folder.name}-selected")
+    lines: list[str] = []
+    with progress(f"building {target}") as say:
+
+        def listen(line: str) -> None:
+            lines.append(line)
+            say(line[:100])
+
+        build(target, folder, only, ("tiercast-run", "tiercast-sizes"), listen)
+        files = _copy(folder, output) if output is not None else [folder / name for name in _PRODUCTS]
+    result = {
+        **_sizes(lines),
+        "selected": None if only is None else sorted(only),
+        "files": [str(file) for file in files],
+    }
+    emit(result, json, lambda console: _show(console, result))
+
+
+def _called_kernels(packages: list[Path]) -> frozenset[str]:
+    from tiercast.package.file import read_package
+
+    return frozenset(step.kernel for path in packages for step in read_package(path).steps)
+
+
+def _sizes(lines: list[str]) -> dict[str, Any]:
+    """The JSON line that the CMake target `tiercast-sizes` prints."""
+    for line in reversed(lines):
+        if line.startswith("{") and "core_bytes" in line:
+            found: dict[str, Any] = json_module.loads(line)
+            return found
+    raise ToolchainError("the build printed no sizes; run it again with a clean build folder")
+
+
+def _copy(folder: Path, output: Path) -> list[Path]:
+    from tiercast.paths import room
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        files = [Path(shutil.copy2(folder / name, output / name)) for name in _PRODUCTS]
+        headers = output / "include"
+        shutil.copytree(room("runtime") / "include", headers, dirs_exist_ok=True)
+    except OSError as error:
+        raise ToolchainError(
+            f"can't write into {output}: {error.strerror or error}; choose a writable --output"
+        ) from error
+    return [*files, headers]
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    kind = (
+        "every kernel"
+        if result["selected"] is None
+        else f"{len(result['selected'])} selected kernels and their fallbacks"
+    )
+    runtime, full = bytes_text(result["core_bytes"]), bytes_text(result["full_bytes"])
+    console.print(f"{result['target']}: runtime {runtime}, with {kind} {full} (stripped)")
+    for file in result["files"]:
+        console.print(f"  {file}", markup=False)

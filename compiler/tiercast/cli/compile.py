@@ -1,0 +1,136 @@
+"""`tiercast compile`: a model to a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tiercast.cli.output import Inputs, Json, bytes_text, emit, parse_shapes, progress, table
+from tiercast.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from tiercast.pipeline import Compilation
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help='model.onnx, model.pt2, or "file.py:factory" (module and example inputs).')
+    ],
+    target: Annotated[str, typer.Option("--target", "-t", help="See `tiercast targets`.")] = "host",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Package to write; default MODEL.TARGET.tcpkg.")
+    ] = None,
+    inputs: Inputs = None,
+    print_after: Annotated[
+        list[str] | None,
+        typer.Option("--print-after", metavar="PASS", help="Print the graph after this pass."),
+    ] = None,
+    save_after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save-after", metavar="PASS=FILE.onnx", help="Save the graph after this pass, for Netron."
+        ),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report of the compilation here.")] = None,
+    json: Json = False,
+) -> None:
+    """Compile MODEL to a package for a target.
+
+    Example: tiercast compile seg.onnx --target linux-arm64 -o seg.tcpkg --input image:1x3x256x256
+    """
+    from tiercast.package.file import write_package
+    from tiercast.pipeline import check_stage_name, compile_plan
+
+    printed: dict[str, str] = {}
+    wanted = {check_stage_name(name) for name in print_after or ()}
+    files = dict(_save_request(text) for text in save_after or ())
+    with progress(f"reading {model}") as say:
+
+        def watch(stage: str, graph: ir.Model) -> None:
+            say(f"{stage} done")
+            if stage in wanted:
+                printed[stage] = graph_text(graph)
+            if stage in files:
+                save_graph(graph, files[stage])
+
+        done = compile_plan(model, target, parse_shapes(inputs), watch=watch)
+        path = write_package(done.plan, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
+        if report is not None:
+            from tiercast.report import write_report
+
+            write_report(report, done, package=path)
+    result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
+    emit(result, json, lambda console: _show(console, result))
+
+
+def graph_text(model: ir.Model) -> str:
+    """The graph as text: one line a node; constants by shape only."""
+    return str(model.graph)
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Writes the graph as an ONNX file, whole or not at all; PackageError when it can't be written."""
+    import onnx_ir as ir
+
+    from tiercast.package.file import write_atomically
+
+    write_atomically(path, ir.to_proto(model).SerializeToString())
+
+
+def summary(done: Compilation) -> dict[str, Any]:
+    """Counts, sizes, passes and times of a compilation."""
+    plan = done.plan
+    kernels: dict[str, int] = {}
+    for step in plan.steps:
+        kernels[step.kernel] = kernels.get(step.kernel, 0) + 1
+    return {
+        "target": plan.target,
+        "steps": len(plan.steps),
+        "macs": sum(step.macs for step in plan.steps),
+        "arena_bytes": plan.arena_bytes,
+        "weights_bytes": len(plan.weights),
+        "kernels": kernels,
+        "passes": [
+            {
+                "name": item.name,
+                "applied": item.applied,
+                "refused": [f"{node}: {why}" for node, why in item.refused],
+            }
+            for item in done.reports
+        ],
+        "copies": done.copies,
+        "times_ms": {name: round(time_ms, 2) for name, time_ms in done.times_ms.items()},
+    }
+
+
+def _save_request(text: str) -> tuple[str, Path]:
+    from tiercast.pipeline import check_stage_name
+
+    stage, equals, file = text.partition("=")
+    if not equals or not file:
+        raise UsageError(f"--save-after {text!r} is not PASS=FILE.onnx")
+    return check_stage_name(stage), Path(file)
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    for stage, text in result["printed"].items():
+        console.rule(f"after {stage}")
+        console.print(text, markup=False)
+    passes = table("", "pass", ">applied", ">refused", ">ms")
+    for item in result["passes"]:
+        time_ms = result["times_ms"].get(item["name"], 0.0)
+        passes.add_row(item["name"], str(len(item["applied"])), str(len(item["refused"])), f"{time_ms:.1f}")
+    console.print(passes)
+    for line in result["copies"]:
+        console.print(f"  copy: {line}", markup=False)
+    console.print(
+        f"{result['package']}: {result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC, package "
+        f"{bytes_text(result['package_bytes'])}, weights {bytes_text(result['weights_bytes'])}, "
+        f"arena {bytes_text(result['arena_bytes'])}",
+        markup=False,
+    )

@@ -1,0 +1,196 @@
+"""`tiercast inspect`: a model, its graph after any pass, a package, or a kernel's source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tiercast.cli.output import Inputs, Json, bytes_text, emit, parse_shapes, progress, shape_text, table
+from tiercast.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from tiercast.lower.plan import Plan
+
+
+def command(
+    what: Annotated[str | None, typer.Argument(help="A package (.tcpkg) or a model.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="PASS", help="Show a model's graph after this pass.")
+    ] = None,
+    target: Annotated[str, typer.Option("--target", "-t", help="Target that --after compiles for.")] = "host",
+    inputs: Inputs = None,
+    refusals: Annotated[bool, typer.Option(help="Show why better kernels were refused.")] = False,
+    memory: Annotated[bool, typer.Option(help="Show the arena's blocks.")] = False,
+    kernel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Show the rendered source of this kernel row.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what is in a model, a package or a kernel.
+
+    Examples: tiercast inspect seg.onnx --after fuse_activation; tiercast inspect seg.tcpkg --memory; tiercast
+    inspect --kernel conv2d_f32f32_portable
+    """
+    if (what is None) == (kernel is None):
+        raise UsageError("inspect takes one thing: a model, a package, or --kernel NAME")
+    if kernel is not None:
+        source = _kernel_source(kernel)
+        emit({"kernel": kernel, "source": source}, json, lambda console: console.print(source, markup=False))
+    elif what is not None and what.endswith(".tcpkg"):
+        found = package_facts(Path(what))
+        emit(found, json, lambda console: _show_package(console, found, refusals, memory))
+    else:
+        assert what is not None
+        model = _model(what, after, target, parse_shapes(inputs))
+        facts = model_facts(model)
+        if after is not None:
+            from tiercast.cli.compile import graph_text
+
+            facts = {"after": after, **facts, "graph": graph_text(model)}
+        emit(facts, json, lambda console: _show_model(console, facts))
+
+
+def package_facts(path: Path) -> dict[str, Any]:
+    """Everything a package says, for people and for JSON."""
+    from tiercast.lower.memory_map import memory_map
+    from tiercast.package.file import read_package
+
+    plan = read_package(path)
+    return {
+        "package": str(path),
+        "package_bytes": path.stat().st_size,
+        "target": plan.target,
+        "facts": plan.facts,
+        "arena_bytes": plan.arena_bytes,
+        "weights_bytes": len(plan.weights),
+        "macs": sum(step.macs for step in plan.steps),
+        "inputs": [vars(port) for port in plan.inputs],
+        "outputs": [vars(port) for port in plan.outputs],
+        "steps": [step_facts(plan, index) for index in range(len(plan.steps))],
+        "memory": [vars(block) for block in memory_map(plan)],
+    }
+
+
+def step_facts(plan: Plan, index: int) -> dict[str, Any]:
+    """One step: its kernel and the shapes it works on."""
+    step = plan.steps[index]
+    return {
+        "index": index,
+        "name": step.name,
+        "op": step.op,
+        "kernel": step.kernel,
+        "inputs": [list(plan.tensors[item].dims) if item >= 0 else None for item in step.inputs],
+        "outputs": [list(plan.tensors[item].dims) for item in step.outputs],
+        "macs": step.macs,
+        "scratch_bytes": step.scratch_bytes,
+        "refused": list(step.refused),
+    }
+
+
+def model_facts(model: ir.Model) -> dict[str, Any]:
+    """Ports, operator counts and parameter count of a graph."""
+    graph = model.graph
+    return {
+        "name": graph.name or "",
+        "opset": graph.opset_imports.get("", 0),
+        "inputs": [_port(value) for value in graph.inputs],
+        "outputs": [_port(value) for value in graph.outputs],
+        "nodes": len(graph),
+        "operators": dict(Counter(node.op_type for node in graph).most_common()),
+        "parameters": sum(
+            int(value.const_value.size)
+            for value in graph.initializers.values()
+            if value.const_value is not None
+        ),
+    }
+
+
+def _port(value: ir.Value) -> dict[str, Any]:
+    return {"name": value.name, "dtype": str(value.dtype), "shape": [dim for dim in value.shape or ()]}
+
+
+def _model(source: str, after: str | None, target: str, shapes: dict[str, tuple[int, ...]]) -> ir.Model:
+    from tiercast.frontend import load
+    from tiercast.pipeline import check_stage_name, compile_plan
+
+    with progress(f"reading {source}"):
+        if after is None:
+            return load(source, shapes)
+        caught: list[ir.Model] = []
+        stop = check_stage_name(after)
+
+        def watch(stage: str, model: ir.Model) -> None:
+            if stage == stop:
+                caught.append(model.clone())
+
+        compile_plan(source, target, shapes, watch=watch)
+        return caught[0]
+
+
+def _kernel_source(name: str) -> str:
+    from tiercast.codegen.render import render_row
+    from tiercast.kernel import families
+
+    rows = {row.name: row for family in families().values() for row in family.rows}
+    if name not in rows:
+        near = [other for other in rows if other.startswith(name)] or sorted(rows)
+        raise UsageError(f"kernel {name!r} is unknown; kernels: {', '.join(near)}")
+    return render_row(rows[name])
+
+
+def _show_model(console: Console, facts: dict[str, Any]) -> None:
+    for kind in ("inputs", "outputs"):
+        for port in facts[kind]:
+            console.print(
+                f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['shape'])}", markup=False
+            )
+    console.print(f"{facts['nodes']} nodes, {facts['parameters']} constant elements, opset {facts['opset']}")
+    rows = table("", "operator", ">count")
+    for name, count in facts["operators"].items():
+        rows.add_row(name, str(count))
+    console.print(rows)
+    if "graph" in facts:
+        console.print(facts["graph"], markup=False)
+
+
+def _show_package(console: Console, found: dict[str, Any], refusals: bool, memory: bool) -> None:
+    sizes = {key: bytes_text(found[f"{key}_bytes"]) for key in ("package", "weights", "arena")}
+    console.print(
+        f"{found['package']}: {sizes['package']}, target {found['target']}, {len(found['steps'])} steps, "
+        f"{found['macs'] / 1e6:.1f} MMAC, weights {sizes['weights']}, arena {sizes['arena']}",
+        markup=False,
+    )
+    for key, value in found["facts"].items():
+        console.print(f"  {key}: {value}", markup=False)
+    for kind in ("inputs", "outputs"):
+        for port in found[kind]:
+            console.print(
+                f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['dims'])}", markup=False
+            )
+    rows = table("", ">#", "step", "kernel", "inputs", "output", ">MMAC")
+    for step in found["steps"]:
+        shapes = " ".join("-" if dims is None else shape_text(dims) for dims in step["inputs"])
+        outputs = " ".join(shape_text(dims) for dims in step["outputs"])
+        rows.add_row(
+            str(step["index"]), step["name"], step["kernel"], shapes, outputs, f"{step['macs'] / 1e6:.2f}"
+        )
+        if refusals:
+            for line in step["refused"]:
+                rows.add_row("", f"  refused {line}", "", "", "", "")
+    console.print(rows)
+    if memory:
+        _show_memory(console, found["memory"])
+
+
+def _show_memory(console: Console, blocks: list[dict[str, Any]]) -> None:
+    rows = table("arena", "block", ">offset", ">bytes", ">from step", ">to step")
+    for block in blocks:
+        numbers = [str(block[key]) for key in ("offset_bytes", "size_bytes", "first", "last")]
+        rows.add_row(block["name"], *numbers)
+    console.print(rows)

@@ -1,0 +1,98 @@
+"""What commands share at the terminal: result on stdout (text or JSON), progress and errors on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tiercast.errors import TiercastError, UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="Fix an input's shape: NAME:1x3x256x256.", metavar="NAME:SHAPE"),
+]
+
+
+def screen() -> Console:
+    """The console for results."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Console], None]) -> None:
+    """Prints a command's result: the object itself as JSON, or what `show` draws."""
+    if as_json:
+        print(json.dumps(result, default=_plain, allow_nan=False))
+    else:
+        show(screen())
+
+
+def emit_error(error: TiercastError, as_json: bool) -> None:
+    """One error in red on stderr; with --json also as the object on stdout."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+    if as_json:
+        print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}))
+
+
+@contextlib.contextmanager
+def progress(first: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being done.
+
+    Anything libraries print meanwhile goes to stderr too.
+    """
+    console = Console(stderr=True, highlight=False)
+    with contextlib.redirect_stdout(sys.stderr), console.status(escape(first)) as status:
+        yield lambda text: status.update(escape(text))
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; columns whose name begins with ">" are numbers and stand right."""
+    made = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(
+            column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
+    return made
+
+
+def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """{"image": (1, 3, 256, 256)} from ["image:1x3x256x256"]; UsageError on another form."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, colon, dims = text.rpartition(":")
+        sizes = dims.lower().split("x")
+        if not colon or not name or not all(size.isdecimal() for size in sizes):
+            raise UsageError(f"--input {text!r} is not NAME:SHAPE, for example image:1x3x256x256")
+        shapes[name] = tuple(int(size) for size in sizes)
+    return shapes
+
+
+def shape_text(dims: Sequence[int]) -> str:
+    """ "1x3x256x256"; "scalar" for rank 0."""
+    return "x".join(map(str, dims)) or "scalar"
+
+
+def bytes_text(count: int) -> str:
+    """A byte count for people: "812 B", "45.2 KB" (1000 bytes), "1.20 MB"."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} KB" if count < 1e6 else f"{count / 1e6:.2f} MB"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,109 @@
+"""`tiercast verify`: parity of a package with its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tiercast.cli.output import Json, emit, progress, shape_text, table
+from tiercast.errors import VerifyError
+
+if TYPE_CHECKING:
+    from tiercast.verify import VerifyReport
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="The model the package was compiled from.")],
+    package: Annotated[Path, typer.Argument(help="Package to check.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", help="An input's .npy, .npz or picture; the others are random.", metavar="NAME=FILE"
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Run as this target; default: the package's.")
+    ] = None,
+    cpu: Annotated[
+        str | None, typer.Option(help="CPU model of the target's emulator, say cortex-a53.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest max|difference| / max|reference| of an output.")
+    ] = 1e-4,
+    random_seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    json: Json = False,
+) -> None:
+    """Compare PACKAGE with MODEL, output by output; on a mismatch show the first wrong step.
+
+    The reference is eager PyTorch for PyTorch sources and onnxruntime (optimisations off) for ONNX. Exit code
+    1 when an output is out of tolerance.
+
+    Example: tiercast verify seg.onnx seg.tcpkg --cpu cortex-a53
+    """
+    from tiercast.cli.run import read_inputs
+    from tiercast.package.file import read_package
+    from tiercast.verify import verify
+
+    with progress(f"running {model} and {package}"):
+        given = read_inputs(read_package(package), inputs or (), (0.0, 1.0))
+        report = verify(model, package, given, target, cpu, tolerance, random_seed)
+    emit(_finite(report.as_dict()), json, lambda console: _show(console, report))
+    if not report.ok:
+        if json:
+            raise typer.Exit(1)
+        wrong = [output.name for output in report.outputs if not output.ok]
+        raise VerifyError(f"{package}: {', '.join(wrong)} not within {tolerance:g} of the model")
+
+
+def _finite(value: object) -> dict[str, object]:
+    """JSON has no infinity: it becomes the text "inf"."""
+
+    def walk(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: walk(entry) for key, entry in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [walk(entry) for entry in item]
+        return str(item) if isinstance(item, float) and item - item != 0 else item
+
+    found = walk(value)
+    assert isinstance(found, dict)
+    return found
+
+
+def _show(console: Console, report: VerifyReport) -> None:
+    place = report.target + (f" ({report.cpu})" if report.cpu else "")
+    rows = table(
+        f"{report.package} on {place} against {report.reference}",
+        "output",
+        "shape",
+        ">max abs",
+        ">max rel",
+        "",
+    )
+    for output in report.outputs:
+        found = output.difference
+        verdict = "[green]ok[/green]" if output.ok else "[red]wrong[/red]"
+        if found.nonfinite:
+            verdict += f" ({found.nonfinite} NaN or infinite)"
+        rows.add_row(
+            escape(output.name),
+            shape_text(output.shape),
+            f"{found.max_abs_error:.3g}",
+            f"{found.max_rel_error:.3g}",
+            verdict,
+        )
+    console.print(rows)
+    if report.ok:
+        return
+    if report.first_wrong is not None:
+        console.print(f"first wrong: {report.first_wrong}", markup=False)
+    else:
+        console.print(
+            f"each of the {report.compared_steps} comparable steps (of {report.steps}) is within the "
+            "tolerance: the error is in a step without a value in the model, or it adds up",
+            markup=False,
+        )
