@@ -2,8 +2,8 @@
 #ifndef TIERCAST_CONV2D_H_
 #define TIERCAST_CONV2D_H_
 
+#include "conv2d/padding.h"
 #include "conv2d_params.h"
-#include "simd/checked.h"
 #include "simd/panels.h"
 #include "tiercast/kernel.h"
 
@@ -49,14 +49,6 @@ inline bool conv_is_pointwise(const tc_conv2d_params* p) {
 inline Checked conv_scratch_bytes(const tc_conv2d_params* p, int64_t channels) {
   if (conv_is_pointwise(p)) return Checked(0);
   return Checked(p->kernel[0]) * p->kernel[1] * channels * p->block * (int64_t)sizeof(float);
-}
-
-// Input index of a padded one, -1 for a zero. Pads are below `size` for reflect, so that one reflection suffices.
-inline int64_t pad_index(int64_t i, int64_t size, int32_t mode) {
-  if (i >= 0 && i < size) return i;
-  if (mode == TC_PAD_MODE_REFLECT) return i < 0 ? -i : 2 * (size - 1) - i;
-  if (mode == TC_PAD_MODE_REPLICATE) return i < 0 ? 0 : size - 1;
-  return -1;
 }
 
 }  // namespace

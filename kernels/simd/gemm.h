@@ -6,7 +6,7 @@
 #ifndef TIERCAST_SIMD_GEMM_H_
 #define TIERCAST_SIMD_GEMM_H_
 
-#include "simd/activation.h"
+#include "simd/epilogue.h"
 #include "simd/panels.h"
 
 namespace {
@@ -175,44 +175,6 @@ TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice&
   run_plain(mr, width, rows, s);
 }
 
-// What happens to a finished sum. `clamp` activations run in the micro-kernel, all others and late residuals in `finish`.
-struct Epilogue {
-  int32_t activation;
-  float alpha, beta;
-  int32_t residual_mode;
-  const float* slope;  // for prelu, padded like bias
-};
-
-TC_INLINE bool clamps(int32_t activation) {
-  return activation == TC_ACTIVATION_NONE || activation == TC_ACTIVATION_RELU || activation == TC_ACTIVATION_CLIP;
-}
-TC_INLINE bool late_residual(int32_t mode) { return mode == TC_RESIDUAL_ADD_AFTER || mode == TC_RESIDUAL_MUL_AFTER; }
-
-// activation and late residual over C[mr][n], which has just been written and lies in L1.
-TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const float* slope, const float* residual, int64_t ldr, float* c,
-                        int64_t ldc) {
-  const bool clamped = clamps(e.activation);
-  for (int r = 0; r < mr; ++r) {
-    for (int64_t j = 0; j < n; j += VL) {
-      const int64_t left = n - j;
-      V x = left >= VL ? v_load(c + r * ldc + j) : v_load_n(c + r * ldc + j, left);
-      if (!clamped) {
-        const V s = slope == nullptr ? v_zero() : left >= VL ? v_load(slope + j) : v_load_n(slope + j, left);
-        x = activate(x, s, e.activation, e.alpha, e.beta);
-      }
-      if (late_residual(e.residual_mode)) {
-        const V other = left >= VL ? v_load(residual + r * ldr + j) : v_load_n(residual + r * ldr + j, left);
-        x = e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x, other) : v_add(x, other);
-      }
-      if (left >= VL) {
-        v_store(c + r * ldc + j, x);
-      } else {
-        v_store_n(c + r * ldc + j, x, left);
-      }
-    }
-  }
-}
-
 // A tile of output rows: its A, its place in C and in the residual (NULL when there is none).
 struct Tile {
   Rows rows;
@@ -230,16 +192,6 @@ struct Product {
   int64_t ldc, ldr;
   Epilogue epilogue;
 };
-
-inline void bounds(const Epilogue& e, Slice* s) {
-  s->lo = -HUGE_VALF;
-  s->hi = HUGE_VALF;
-  if (e.activation == TC_ACTIVATION_RELU) s->lo = 0.0f;
-  if (e.activation == TC_ACTIVATION_CLIP) {
-    s->lo = e.alpha;
-    s->hi = e.beta;
-  }
-}
 
 // `n` < width columns are wanted: compute the whole slice aside and copy them out.
 TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows, const Slice& s) {
@@ -276,7 +228,7 @@ inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t col
   } else {
     run_partial(tile.mr, width, n, tile.rows, s);
   }
-  if (late || !clamps(p.epilogue.activation)) {
+  if (needs_finish(p.epilogue)) {
     const float* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
     finish(p.epilogue, tile.mr, n, slope, residual, p.ldr, s.c, p.ldc);
   }
@@ -286,7 +238,8 @@ inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t col
 TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64_t first, int64_t last) {
   const int64_t padded = padded_columns(p.n, p.granule);
   Slice s = {};
-  bounds(p.epilogue, &s);
+  s.lo = clamp_low(p.epilogue);
+  s.hi = clamp_high(p.epilogue);
   int64_t column = panel_start(first, padded, p.panel);
   for (int64_t i = first; i < last; ++i) {
     const int32_t width = panel_width(column, padded, p.panel);
