@@ -23,6 +23,7 @@ NORM_BIAS = 0.3
 CALIBRATION_DRAWS = 4
 GATED_STD = 0.25
 HEAD_GAIN = 0.5
+SHARED_TAP = 0.5
 
 
 def generator_for(label: str) -> Generator:
@@ -45,6 +46,7 @@ def _draw_weights(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            _smooth_taps(part.weight)
             if part.bias is not None:
                 # a biased conv or linear layer here is a head or a gate: no norm follows to undo its scale
                 part.weight.mul_(HEAD_GAIN)
@@ -52,6 +54,15 @@ def _draw_weights(module: nn.Module) -> None:
         elif isinstance(part, nn.BatchNorm2d | nn.InstanceNorm2d):
             part.weight.uniform_(0.8, 1.2).mul_(getattr(part, "seed_gain", 1.0))
             part.bias.normal_(NORM_BIAS, 0.1)
+
+
+def _smooth_taps(weight: Tensor) -> None:
+    """Gives the taps of each spatial kernel a common part, as trained kernels have.
+
+    Kernels of independent taps are high-pass: they carry rounding noise on and average the picture away.
+    """
+    if weight.dim() == 4 and weight.shape[2] * weight.shape[3] > 1:
+        weight.add_(SHARED_TAP * weight.std() * weight.sum((2, 3), keepdim=True).sign())
 
 
 def _scale_gated(module: nn.Module, inputs: dict[str, Tensor]) -> None:

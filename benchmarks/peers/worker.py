@@ -24,7 +24,7 @@ from .engines import Engine, engine
 
 MAX_CALLS = 5000
 IMPORTS = {
-    "tiercast": "tiercast", "onnxruntime": "onnxruntime", "ncnn": "ncnn", "mnn": "MNN",
+    "tiercast": "tiercast.session", "onnxruntime": "onnxruntime", "ncnn": "ncnn", "mnn": "MNN",
     "litert": "ai_edge_litert.interpreter", "openvino": "openvino",
 }  # fmt: skip
 

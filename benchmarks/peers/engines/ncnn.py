@@ -54,10 +54,11 @@ class Engine:
         options.use_bf16_storage = False
         if self._net.load_param(str(folder / FILES[0])) or self._net.load_model(str(folder / FILES[1])):
             raise RuntimeError("ncnn refused to load the model")
-        self._inputs = [
-            (f"in{index}", ncnn.Mat(np.ascontiguousarray(value[0] if value.shape[0] == 1 else value)))
-            for index, value in enumerate(inputs.values())
+        # a Mat does not own its array
+        self._arrays = [
+            np.ascontiguousarray(value[0] if value.shape[0] == 1 else value) for value in inputs.values()
         ]
+        self._inputs = [(f"in{index}", ncnn.Mat(value)) for index, value in enumerate(self._arrays)]
         self._expected = expected
         self._results: list[object] = []
 

@@ -37,6 +37,7 @@ class Engine:
         }  # fmt: skip
         self._compiled = core.compile_model(core.read_model(folder / FILES[0]), "CPU", config)
         self._request = self._compiled.create_infer_request()
+        self._arrays = inputs  # a shared tensor does not own its array
         self._tensors = [
             openvino.Tensor(inputs[port.get_any_name()], shared_memory=True) for port in self._compiled.inputs
         ]
