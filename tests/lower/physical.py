@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from tiercast.lower.storage import dense_strides
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN, shape
 
@@ -36,7 +37,8 @@ class PhysicalGraph:
     def reverse(self, x: ir.Value) -> ir.Value:
         """A Copy that reverses the elements of x: it reads dense memory only."""
         count = int(np.prod(shape(x)))
-        attributes = {"dims": [count], "in_strides": [-1], "offset": count - 1, "shape": list(shape(x))}
+        strides = [-step for step in dense_strides(shape(x))]
+        attributes = {"dims": list(shape(x)), "in_strides": strides, "offset": count - 1, "shape": list(shape(x))}
         return self._emit("Copy", [x], attributes, self.arrays[x].reshape(-1)[::-1].reshape(shape(x)))
 
     def reshape(self, x: ir.Value, dims: Sequence[int]) -> ir.Value:
