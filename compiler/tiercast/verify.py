@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tiercast.errors import ModelError, UsageError
+from tiercast.errors import UsageError
 from tiercast.inputs import random_inputs
 from tiercast.lower.plan import Plan, Step, Tensor
 from tiercast.package.file import read_package
@@ -80,8 +80,9 @@ class WrongStep:
         )
         return (
             f'step {self.index} "{self.name}" ({self.op}, {self.kernel}): output {self.source!r} of shape '
-            f"{list(self.shape)} has relative error {self.difference.max_rel_error:.3g}; at {list(self.worst_at)} "
-            f"got {self.got:.6g}, expected {self.expected:.6g}; inputs: {operands or 'none'}"
+            f"{list(self.shape)} has relative error {self.difference.max_rel_error:.3g}; "
+            f"at {list(self.worst_at)} got {self.got:.6g}, "
+            f"expected {self.expected:.6g}; inputs: {operands or 'none'}"
         )
 
 
@@ -306,10 +307,7 @@ def _model_values(
     source: Any, plan: Plan, arrays: Mapping[str, np.ndarray], wanted: set[str]
 ) -> dict[str, np.ndarray]:
     """Intermediate values of the imported model by name, computed by onnxruntime."""
-    import onnx_ir as ir
-    import onnxruntime
-
-    from tiercast.frontend import load
+    from tiercast.frontend import load, reference
 
     model = load(source, {port.name: port.dims for port in plan.inputs})
     known = set(model.graph.outputs)
@@ -317,24 +315,10 @@ def _model_values(
         model.graph.outputs.extend(
             value for value in node.outputs if value.name in wanted and value not in known
         )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's errors share no base class
-        raise ModelError(
-            f"onnxruntime can't run the imported model to find the wrong step: {error}"
-        ) from error
-    names = [port.name for port in session.get_outputs()]
-    given = {port.name: arrays[port.name] for port in session.get_inputs()}
-    return dict(zip(names, _as_arrays(session.run(names, given)), strict=True))
-
-
-def _as_arrays(values: Sequence[Any]) -> list[np.ndarray]:
-    return [np.asarray(value) for value in values]
+    _, run = reference(model)
+    given = {value.name or "": arrays[value.name or ""] for value in model.graph.inputs}
+    names = [value.name or "" for value in model.graph.outputs]
+    return dict(zip(names, run(given), strict=True))
 
 
 def _error_text(found: Difference | None) -> str:

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Json, bytes_text, emit, progress
+from tiercast.cli.output import Json, emit, progress
 from tiercast.errors import ToolchainError
+from tiercast.text import bytes_text
 
 _PRODUCTS = ("tiercast-run", "libtiercast_core.so", "libtiercast_full.so")
 

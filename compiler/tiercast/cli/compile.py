@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Inputs, Json, bytes_text, emit, parse_shapes, progress, table
+from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, table
 from tiercast.errors import UsageError
+from tiercast.text import bytes_text
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -43,34 +45,33 @@ def command(
 
     Example: tiercast compile seg.onnx --target linux-arm64 -o seg.tcpkg --input image:1x3x256x256
     """
+    from tiercast.ir.print import to_text
     from tiercast.package.file import write_package
     from tiercast.pipeline import check_stage_name, compile_plan
 
     printed: dict[str, str] = {}
     wanted = {check_stage_name(name) for name in print_after or ()}
+    before: dict[str, int] = {}
     files = dict(_save_request(text) for text in save_after or ())
     with progress(f"reading {model}") as say:
 
         def watch(stage: str, graph: ir.Model) -> None:
             say(f"{stage} done")
+            if stage == "load":
+                before.update(Counter(node.op_type for node in graph.graph).most_common())
             if stage in wanted:
-                printed[stage] = graph_text(graph)
+                printed[stage] = to_text(graph)
             if stage in files:
                 save_graph(graph, files[stage])
 
         done = compile_plan(model, target, parse_shapes(inputs), watch=watch)
         path = write_package(done.plan, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
         if report is not None:
-            from tiercast.report import write_report
+            from tiercast.report import ReportContent, write_report
 
-            write_report(report, done, package=path)
+            write_report(report, ReportContent(done, path, before))
     result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
     emit(result, json, lambda console: _show(console, result))
-
-
-def graph_text(model: ir.Model) -> str:
-    """The graph as text: one line a node; constants by shape only."""
-    return str(model.graph)
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Inputs, Json, bytes_text, emit, parse_shapes, progress, shape_text, table
+from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, table
 from tiercast.errors import UsageError
+from tiercast.text import bytes_text, shape_text
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -50,9 +51,9 @@ def command(
         model = _model(what, after, target, parse_shapes(inputs))
         facts = model_facts(model)
         if after is not None:
-            from tiercast.cli.compile import graph_text
+            from tiercast.ir.print import to_text
 
-            facts = {"after": after, **facts, "graph": graph_text(model)}
+            facts = {"after": after, **facts, "graph": to_text(model)}
         emit(facts, json, lambda console: _show_model(console, facts))
 
 

@@ -76,18 +76,6 @@ def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def shape_text(dims: Sequence[int]) -> str:
-    """ "1x3x256x256"; "scalar" for rank 0."""
-    return "x".join(map(str, dims)) or "scalar"
-
-
-def bytes_text(count: int) -> str:
-    """A byte count for people: "812 B", "45.2 KB" (1000 bytes), "1.20 MB"."""
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1e3:.1f} KB" if count < 1e6 else f"{count / 1e6:.2f} MB"
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Json, emit, progress, shape_text, table
+from tiercast.cli.output import Json, emit, progress, table
 from tiercast.errors import PackageError, UsageError
+from tiercast.text import shape_text
 
 if TYPE_CHECKING:
     import numpy as np

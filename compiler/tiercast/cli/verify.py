@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tiercast.cli.output import Json, emit, progress, shape_text, table
+from tiercast.cli.output import Json, emit, progress, table
 from tiercast.errors import VerifyError
+from tiercast.text import shape_text
 
 if TYPE_CHECKING:
     from tiercast.verify import VerifyReport
