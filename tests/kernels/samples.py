@@ -1,0 +1,170 @@
+"""Kernel samples as packages: each `[[sample]]` of a kernels.toml, pinned to a row, on dense operands or on windows."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import UsageError
+from tiercast.kernel import Case, KernelFamily, Row, families
+from tiercast.lower.case import case_model
+from tiercast.lower.lowering import lower_graph, refusals
+from tiercast.lower.plan import Plan
+from tiercast.ops.layouter import Layouter
+from tiercast.ops.registry import DOMAIN, const, ops, shape
+from tiercast.package.file import write_package
+from tiercast.session import Session
+from tiercast.target import Target, find_target
+
+TOLERANCE = 1e-5  # of the largest value of the portable result
+BEFORE, AFTER = 3, 2  # odd borders of a window: its rows are aligned to an element, no more
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample number `index` of a family. `windows`: its operands are channel windows of wider tensors where the op may."""
+
+    family: str
+    index: int
+    windows: bool = False
+
+    @property
+    def case(self) -> Case:
+        """The entry of kernels.toml."""
+        return families()[self.family].samples[self.index]
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.index}{'-windows' if self.windows else ''}"
+
+
+def samples(family: KernelFamily) -> list[Sample]:
+    """Every sample of a family, and once more with windows where the op takes or gives them."""
+    found = [Sample(family.name, index) for index in range(len(family.samples))]
+    strided = [s for s in found if ops()[s.case.op].strided_inputs or ops()[s.case.op].strided_outputs]
+    return found + [dataclasses.replace(sample, windows=True) for sample in strided]
+
+
+def rows_for(target: Target) -> list[Row]:
+    """All rows of the target's architecture."""
+    return [row for family in families().values() for row in family.rows if row.isa in target.isas]
+
+
+def model(sample: Sample) -> tuple[ir.Model, dict[str, np.ndarray]]:
+    """The sample's physical model and its inputs."""
+    made, inputs = case_model(sample.case)
+    return _with_windows(sample.case, made, inputs) if sample.windows else (made, inputs)
+
+
+def plan_for(sample: Sample, row: Row, target: Target) -> Plan | None:
+    """The sample lowered to `row` for a device of `target` that has just what the row needs; None when the row is not for it."""
+    device = dataclasses.replace(target, has=row.needs)
+    try:
+        plan = lower_graph(model(sample)[0], device, prefer=row.name)
+    except UsageError as error:
+        assert "was refused" in str(error)
+        return None
+    return plan if any(step.kernel == row.name for step in plan.steps) else None
+
+
+@cache
+def expected(sample: Sample, folder: Path) -> list[np.ndarray]:
+    """What portable rows make of the sample's dense operands, by output."""
+    dense = dataclasses.replace(sample, windows=False)
+    made, inputs = model(dense)
+    plan = lower_graph(made, dataclasses.replace(find_target("host"), has=frozenset()))
+    package = write_package(plan, folder / f"{sample}.portable.tcpkg")
+    return list(Session(package, features=[]).run(inputs).values())
+
+
+def check(sample: Sample, results: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
+    """None when every output is as wanted (and, with windows, the neighbours are untouched), else what differs."""
+    _, inputs = model(sample)
+    for number, (actual, want) in enumerate(zip(results, wanted, strict=True)):
+        if sample.windows and ops()[sample.case.op].strided_outputs and want.ndim:
+            beside = inputs[f"beside{number}"]
+            if not np.array_equal(actual[..., : beside.shape[-1]], beside):
+                return f"{sample}: output {number}: what stands beside the window was overwritten"
+            actual = actual[..., beside.shape[-1] :]
+        difference = compare(actual, want)
+        if difference:
+            return f"{sample}: output {number}: {difference}"
+    return None
+
+
+def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
+    """None when equal (floats: within TOLERANCE of the largest wanted value, special values alike), else the difference."""
+    if actual.shape != want.shape or actual.dtype != want.dtype:
+        return f"{actual.dtype} {actual.shape} instead of {want.dtype} {want.shape}"
+    if want.dtype.kind != "f":
+        wrong = int(np.count_nonzero(actual != want))
+        return f"{wrong} of {want.size} elements differ" if wrong else None
+    finite = np.isfinite(want)
+    if not np.array_equal(actual[~finite], want[~finite], equal_nan=True):
+        return "infinities or NaNs differ"
+    if not finite.any():
+        return None
+    scale = max(float(np.abs(want[finite]).max()), 1e-30)
+    error = float(np.abs(actual[finite].astype(np.float64) - want[finite]).max()) / scale
+    return None if error <= TOLERANCE else f"relative error {error:.3g} at scale {scale:.3g}"
+
+
+def _with_windows(case: Case, made: ir.Model, inputs: dict[str, np.ndarray]) -> tuple[ir.Model, dict[str, np.ndarray]]:
+    op, layout = ops()[case.op], Layouter()
+    (node,) = made.graph
+    graph_inputs: list[ir.Value] = []
+    arrays: dict[str, np.ndarray] = {}
+
+    def graph_input(name: str, array: np.ndarray) -> ir.Value:
+        arrays[name] = array
+        kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        graph_inputs.append(ir.Value(name=name, shape=ir.Shape(array.shape), type=kind))
+        return graph_inputs[-1]
+
+    def operand(value: ir.Value | None) -> ir.Value | None:
+        if value is None:
+            return None
+        array = const(value)
+        if array is not None:
+            return layout.constant(array, str(value.name))
+        dense = inputs[str(value.name)]
+        if not op.strided_inputs or not dense.ndim:
+            return graph_input(str(value.name), dense)
+        wide = graph_input(str(value.name), _framed(dense))
+        starts = [0] * (dense.ndim - 1) + [BEFORE]
+        return layout.emit("Slice", [wide], {"starts": starts, "sizes": list(dense.shape)})[0]
+
+    outputs = layout.emit(case.op, [operand(value) for value in node.inputs], case.attributes, len(node.outputs))
+    if op.strided_outputs:
+        outputs = [_beside(layout, number, value, graph_input) for number, value in enumerate(outputs)]
+    graph = ir.Graph(
+        graph_inputs,
+        outputs,
+        nodes=layout.nodes,
+        initializers=list(layout.initializers.values()),
+        opset_imports={"": 23, DOMAIN: 1},
+        name=case.op,
+    )
+    copied = [line for line in refusals(ir.Model(graph, ir_version=10)) if "graph input" not in line]
+    assert not copied, copied
+    return ir.Model(graph, ir_version=10), arrays
+
+
+def _framed(dense: np.ndarray) -> np.ndarray:
+    # What lies outside the window is poison: a kernel that reads it can't be right.
+    wide = np.zeros((*dense.shape[:-1], BEFORE + dense.shape[-1] + AFTER), dense.dtype)
+    wide[...] = np.nan if dense.dtype.kind == "f" else 1
+    wide[..., BEFORE : BEFORE + dense.shape[-1]] = dense
+    return wide
+
+
+def _beside(layout: Layouter, number: int, value: ir.Value, graph_input) -> ir.Value:  # type: ignore[no-untyped-def]
+    dims = shape(value)
+    if not dims:
+        return value
+    array = np.full((*dims[:-1], BEFORE), 77, ir.DataType.numpy(value.dtype))
+    return layout.emit("Concat", [graph_input(f"beside{number}", array), value], {"axis": len(dims) - 1})[0]

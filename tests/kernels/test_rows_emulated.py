@@ -1,0 +1,121 @@
+"""Every ARM row on every sample under the emulator, one process per CPU model, against this machine's `portable`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernels.samples import Sample, check, expected, model, plan_for, rows_for, samples
+from tiercast.codegen.build import build
+from tiercast.kernel import Row, families
+from tiercast.package.file import write_package
+from tiercast.rig import bound_kernels, emulator
+from tiercast.target import find_target
+
+CPUS = [
+    pytest.param(target, cpu, marks=pytest.mark.qemu(target), id=f"{target}-{cpu}")
+    for target in ("linux-arm64", "linux-armv7")
+    for cpu in find_target(target).emulator_cpus
+]
+ARM64 = find_target("linux-arm64")
+EXTRA = [row for row in rows_for(ARM64) if row.needs - ARM64.has]
+pytestmark = [pytest.mark.native, pytest.mark.slow]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sample pinned to a row, as a package file."""
+
+    row: Row
+    sample: Sample
+    package: Path
+
+    @property
+    def output(self) -> Path:
+        """Folder the batch writes the outputs to."""
+        return self.package.with_suffix(".out")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield tmp_path_factory.mktemp("emulated")
+
+
+@cache
+def jobs(target: str, folder: Path) -> list[Job]:
+    """All rows of the target on all samples they take."""
+    made: list[Job] = []
+    for row in rows_for(find_target(target)):
+        for sample in samples(families()[row.folder]):
+            plan = plan_for(sample, row, find_target(target))
+            if plan is not None:
+                made.append(Job(row, sample, write_package(plan, folder / target / f"{row.name}.{sample}.tcpkg")))
+    return made
+
+
+@cache
+def input_folder(sample: Sample, folder: Path) -> Path:
+    """The sample's inputs as the batch reads them."""
+    made = folder / f"{sample}.in"
+    made.mkdir()
+    for index, array in enumerate(model(sample)[1].values()):
+        array.tofile(made / f"{index}.bin")
+    return made
+
+
+def run_batch(target: str, cpu: str, batch: list[Job], folder: Path) -> list[str]:
+    """Runs all jobs in one process; the lines that say `failed`."""
+    listing = folder / f"{target}-{cpu}.txt"
+    listing.write_text("".join(f"{job.package} {input_folder(job.sample, folder)} {job.output}\n" for job in batch))
+    program = build(target) / "tiercast-run"
+    command = [*emulator(find_target(target), cpu), str(program), "--batch", str(listing)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(batch), f"exit code {done.returncode} after {lines[-1:]}: {done.stderr[-500:]}"
+    return [line for line in lines if not line.startswith("ok ")]
+
+
+def outputs(job: Job, folder: Path) -> list[np.ndarray]:
+    """What the batch wrote, in the shapes the sample has."""
+    shapes = [(array.dtype, array.shape) for array in expected(job.sample, folder)]
+    results = [np.fromfile(job.output / f"{index}.bin", kind) for index, (kind, _) in enumerate(shapes)]
+    return [array.reshape(*dims[:-1], -1) if dims else array.reshape(dims) for array, (_, dims) in zip(results, shapes, strict=True)]
+
+
+@pytest.mark.parametrize(("target", "cpu"), CPUS)
+def test_every_row_agrees_with_portable_on_every_sample(target: str, cpu: str, folder: Path) -> None:
+    batch = jobs(target, folder)
+    reached = {job.row for job in batch}
+    missing = [row.name for row in rows_for(find_target(target)) if row not in reached]
+    assert not missing, f"no sample reaches {', '.join(missing)}"
+    wrong: list[str | None] = list(run_batch(target, cpu, batch, folder))
+    for job in batch:
+        if (job.output / "0.bin").exists():
+            difference = check(job.sample, outputs(job, folder), expected(job.sample, folder))
+            wrong.append(f"{job.row.name}: {difference}" if difference else None)
+    assert not any(wrong), "\n".join(line for line in wrong if line)
+
+
+@pytest.mark.qemu("linux-arm64")
+@pytest.mark.parametrize("row", EXTRA, ids=lambda row: row.name)
+def test_dispatch_follows_the_cpu(row: Row, folder: Path) -> None:
+    # The package is made for a device that has what the row needs; an A53 has not.
+    package = next(job.package for job in jobs("linux-arm64", folder) if job.row == row)
+    newest = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "max")}
+    oldest = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a53")}
+    middle = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a76")}
+    assert row.name in newest and row.name not in oldest
+    assert (row.name in middle) == (row.needs <= {"neon", "fp16", "dotprod"})
+
+
+@pytest.mark.qemu("linux-arm64")
+def test_there_are_rows_that_only_newer_cpus_take() -> None:
+    if not EXTRA:
+        pytest.skip("no AArch64 row needs more than NEON yet")
+    assert {row.op for row in EXTRA}
