@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import torch
@@ -44,12 +45,10 @@ def macs(name: str) -> int:
     """Multiply-accumulates of one run: convolutions, matrix products and recurrent layers."""
     module, inputs = build(name)
     # without mkldnn the recurrent layers run as matrix products, which the counter knows
-    with (
-        torch.no_grad(),
-        torch.backends.mkldnn.flags(enabled=False),
-        FlopCounterMode(display=False) as counter,
-    ):
-        module(*inputs.values())
+    with warnings.catch_warnings(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        warnings.simplefilter("ignore")  # switching mkldnn talks about TF32 on graphics cards
+        with torch.backends.mkldnn.flags(enabled=False):
+            module(*inputs.values())
     return int(counter.get_total_flops()) // 2
 
 
