@@ -18,7 +18,9 @@ def fix_dimensions(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], 
     ports = {port.name: port for port in _runtime_inputs(proto)}
     for name in inputs:
         if name not in ports:
-            raise UsageError(f"{origin}: there is no input {name!r}; the model's inputs are {', '.join(ports) or 'none'}")
+            raise UsageError(
+                f"{origin}: there is no input {name!r}; the model's inputs are {', '.join(ports) or 'none'}"
+            )
     names: dict[str, int] = {}
     for name, shape in inputs.items():
         _fix_port(ports[name], tuple(shape), names, origin)
@@ -71,7 +73,9 @@ def _refuse_open(ports: object, origin: str) -> None:
     for port in ports:  # type: ignore[attr-defined]
         tensor = port.type.tensor_type
         if not port.type.HasField("tensor_type"):
-            raise ModelError(f"{origin}: input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors can be inputs")
+            raise ModelError(
+                f"{origin}: input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors can be inputs"
+            )
         if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
             open_ports.append(port)
         elif any(dim.dim_value < 1 for dim in tensor.shape.dim):
@@ -86,7 +90,13 @@ def _dims(port: onnx.ValueInfoProto) -> str:
     tensor = port.type.tensor_type
     if not tensor.HasField("shape"):
         return "unknown rank"
-    return "x".join(str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim) or "scalar"
+    return (
+        "x".join(
+            str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?"
+            for dim in tensor.shape.dim
+        )
+        or "scalar"
+    )
 
 
 def _example(port: onnx.ValueInfoProto) -> str:

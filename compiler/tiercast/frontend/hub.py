@@ -51,7 +51,11 @@ def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
     def supported(node: ir.Node) -> bool:
         if node.domain not in ("", "ai.onnx"):
             return False
-        return node.op_type in known or node.op_type in ("If", "Upsample") or has_body(node.op_type, max(opset, HUB_OPSET))
+        return (
+            node.op_type in known
+            or node.op_type in ("If", "Upsample")
+            or has_body(node.op_type, max(opset, HUB_OPSET))
+        )
 
     try:
         check_support(ir.from_proto(proto).graph, supported)

@@ -66,7 +66,9 @@ def _load(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load(path)
     except DecodeError as error:
-        raise ModelError(f"{origin}: not an ONNX model, or cut short ({path.stat().st_size} bytes): {error}") from error
+        raise ModelError(
+            f"{origin}: not an ONNX model, or cut short ({path.stat().st_size} bytes): {error}"
+        ) from error
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(f"{origin}: its external data can't be read: {error}") from error
     _validate(proto, origin)
@@ -89,7 +91,11 @@ def _without_unknown_operators(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
-    unknown = {node.op_type for node in proto.graph.node if node.domain in ("", "ai.onnx") and not _exists(node, opset)}
+    unknown = {
+        node.op_type
+        for node in proto.graph.node
+        if node.domain in ("", "ai.onnx") and not _exists(node, opset)
+    }
     if not unknown:
         return proto
     copy = onnx.ModelProto()

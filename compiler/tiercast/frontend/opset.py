@@ -28,10 +28,14 @@ def model_opset(proto: onnx.ModelProto, origin: str) -> int:
     """The default-domain opset the model imports; ModelError when it names none or one onnx does not know."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
     if not versions:
-        raise ModelError(f"{origin}: the model imports no ONNX operator set, so its operators have no meaning")
+        raise ModelError(
+            f"{origin}: the model imports no ONNX operator set, so its operators have no meaning"
+        )
     newest = defs.onnx_opset_version()
     if versions[0] > newest:
-        raise ModelError(f"{origin}: opset {versions[0]} is newer than {newest}, the newest that onnx {onnx.__version__} knows")
+        raise ModelError(
+            f"{origin}: opset {versions[0]} is newer than {newest}, the newest that onnx {onnx.__version__} knows"
+        )
     return int(versions[0])
 
 
@@ -43,7 +47,9 @@ def to_hub_opset(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
     if opset > HUB_OPSET:
         return _down(proto, opset, origin)
     if opset < OLDEST_OPSET:
-        raise ModelError(f"{origin}: opset {opset} is older than {OLDEST_OPSET}; export the model again with opset 11 or newer")
+        raise ModelError(
+            f"{origin}: opset {opset} is older than {OLDEST_OPSET}; export the model again with opset 11 or newer"
+        )
     return _up(proto, opset, origin)
 
 
@@ -79,7 +85,9 @@ def _down(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
         for node in _nodes(proto.graph):
             if node.op_type in newer:
                 add_default_attributes(node, opset)
-        proto = inliner.inline_selected_functions(proto, [("", name) for name in newer], inline_schema_functions=True)
+        proto = inliner.inline_selected_functions(
+            proto, [("", name) for name in newer], inline_schema_functions=True
+        )
 
 
 def _usable(node: onnx.NodeProto, opset: int) -> bool:

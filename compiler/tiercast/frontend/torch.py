@@ -55,7 +55,7 @@ def read(source: Any, inputs: Mapping[str, Sequence[int]] | None) -> ir.Model:
     else:
         module = source[0] if isinstance(source, tuple) else source
         origin = f"torch:{type(module).__name__}"
-    program = _export(*source, origin=origin) if isinstance(source, tuple) else source
+    program = _export(source[0], source[1], origin) if isinstance(source, tuple) else source
     _refuse_silent_losses(program, origin)
     return to_hub(_to_onnx(program, origin), inputs, origin)
 
@@ -78,7 +78,10 @@ def reference(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarr
         leaves, spec = _pytree.tree_flatten((args, {**kwargs, **named}))
         rest = iter(arrays.values())
         own = {id(tensor) for tensor in named.values()}
-        filled = [leaf if id(leaf) in own or not isinstance(leaf, torch.Tensor) else next(rest, leaf) for leaf in leaves]
+        filled = [
+            leaf if id(leaf) in own or not isinstance(leaf, torch.Tensor) else next(rest, leaf)
+            for leaf in leaves
+        ]
         new_args, new_kwargs = _pytree.tree_unflatten(filled, spec)
         with torch.no_grad():
             result = module(*new_args, **new_kwargs)
@@ -88,7 +91,9 @@ def reference(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarr
 
 
 def _is_torch(value: object, class_name: str) -> bool:
-    return any(cls.__name__ == class_name and cls.__module__.split(".")[0] == "torch" for cls in type(value).__mro__)
+    return any(
+        cls.__name__ == class_name and cls.__module__.split(".")[0] == "torch" for cls in type(value).__mro__
+    )
 
 
 def _open(source: str, origin: str) -> Any:
@@ -103,7 +108,9 @@ def _open(source: str, origin: str) -> Any:
     if _is_torch(made, "ExportedProgram"):
         return made
     if not (isinstance(made, tuple) and len(made) == 2 and _is_torch(made[0], "Module")):
-        raise UsageError(f"{origin}: the factory returned a {type(made).__name__}, not a pair (torch module, example inputs)")
+        raise UsageError(
+            f"{origin}: the factory returned a {type(made).__name__}, not a pair (torch module, example inputs)"
+        )
     return made
 
 
@@ -116,7 +123,9 @@ def _load_program(path: Path, origin: str) -> Any:
         with _quiet():
             return torch.export.load(path)
     except Exception as error:  # zip, pickle, json and torch's own errors
-        raise ModelError(f"{origin}: not a program saved by torch.export.save, or cut short: {_first_line(error)}") from error
+        raise ModelError(
+            f"{origin}: not a program saved by torch.export.save, or cut short: {_first_line(error)}"
+        ) from error
 
 
 def _factory(source: str, origin: str) -> Any:
@@ -182,10 +191,17 @@ def _to_onnx(program: torch.export.ExportedProgram, origin: str) -> Any:
     try:
         with _quiet(), torch.no_grad():
             exported = torch.onnx.export(
-                program, dynamo=True, opset_version=HUB_OPSET, verbose=False, report=False, external_data=False
+                program,
+                dynamo=True,
+                opset_version=HUB_OPSET,
+                verbose=False,
+                report=False,
+                external_data=False,
             )
     except Exception as error:
-        raise ModelError(f"{origin}: PyTorch can't export the program to ONNX: {_first_line(error)}") from error
+        raise ModelError(
+            f"{origin}: PyTorch can't export the program to ONNX: {_first_line(error)}"
+        ) from error
     assert exported is not None
     return ir.to_proto(exported.model)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import onnx
 from onnx import defs
@@ -12,7 +13,7 @@ from onnx import defs
 def has_body(op_type: str, opset: int) -> bool:
     """Whether the default-domain operator, as of `opset`, has a function body (fixed or made for the node's types)."""
     try:
-        schema = defs.get_schema(op_type, opset, "")
+        schema: Any = defs.get_schema(op_type, opset, "")  # onnx's stub lacks has_function
     except defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)

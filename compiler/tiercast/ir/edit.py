@@ -13,7 +13,11 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     if value is None or value.shape is None:
         return None
     dims = tuple(value.shape)
-    return tuple(int(dim) for dim in dims if isinstance(dim, int)) if all(isinstance(dim, int) for dim in dims) else None
+    return (
+        tuple(int(dim) for dim in dims if isinstance(dim, int))
+        if all(isinstance(dim, int) for dim in dims)
+        else None
+    )
 
 
 def array(value: ir.Value | None) -> np.ndarray | None:
@@ -25,7 +29,7 @@ def array(value: ir.Value | None) -> np.ndarray | None:
 
 def only_user(value: ir.Value) -> ir.Node | None:
     """The one node that reads the value once; None when it has several uses or leaves the graph."""
-    uses = value.uses()
+    uses = list(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
@@ -35,7 +39,9 @@ def new_constant(graph: ir.Graph, name: str, data: np.ndarray) -> ir.Value:
     while chosen in graph.initializers or any(value.name == chosen for value in graph.inputs):
         chosen, count = f"{name}.{count}", count + 1
     tensor = ir.tensor(np.ascontiguousarray(data), name=chosen)
-    value = ir.Value(name=chosen, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(
+        name=chosen, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
     graph.register_initializer(value)
     return value
 
@@ -46,13 +52,13 @@ def like(value: ir.Value, name: str | None = None) -> ir.Value:
 
 
 def take_over(old: ir.Value, new: ir.Value) -> None:
-    """`new` replaces `old` everywhere, graph outputs included, and takes its name and metadata."""
-    name = old.name
+    """`new` replaces `old` everywhere, graph outputs included, and takes its name and metadata (which model value it is)."""
+    name, facts = old.name, dict(old.metadata_props)
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     old.name = None
     new.name = name
-    for key, item in old.metadata_props.items():
-        new.metadata_props[key] = item
+    new.metadata_props.clear()
+    new.metadata_props.update(facts)
 
 
 def erase(graph: ir.Graph, nodes: Iterable[ir.Node]) -> None:

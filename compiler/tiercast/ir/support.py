@@ -54,5 +54,3 @@ def _op(node: ir.Node) -> str:
 def _some(names: list[str]) -> str:
     shown = ", ".join(f'"{name}"' for name in names[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-

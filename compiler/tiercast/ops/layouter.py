@@ -122,6 +122,10 @@ class Layouter:
         physical.metadata_props.setdefault("source", value.name or "")
         physical.metadata_props.setdefault("perm", ",".join(map(str, order)))
 
+    def reserve(self, name: str) -> str:
+        """A free name that starts with `name`; taken from now on."""
+        return self._fresh(name)
+
     def start(self, node: ir.Node) -> None:
         """Tells which ONNX node the next emitted nodes come from (they take its first output's name)."""
         self._origin = node.outputs[0].name or node.op_type

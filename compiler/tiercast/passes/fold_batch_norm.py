@@ -54,7 +54,11 @@ def _refusal(producer: ir.Node, affine: _Affine) -> str | None:
     bias = producer.inputs[2] if len(producer.inputs) > 2 else None
     if bias is not None and array(bias) is None:
         return f"the {producer.op_type}'s bias is not constant"
-    if producer.op_type == "Gemm" and bias is not None and math.prod(static_shape(bias) or (0,)) not in (1, affine.scale.size):
+    if (
+        producer.op_type == "Gemm"
+        and bias is not None
+        and math.prod(static_shape(bias) or (0,)) not in (1, affine.scale.size)
+    ):
         return "the Gemm's addend is no row"
     return None
 
@@ -147,6 +151,8 @@ def _weight_scale(producer: ir.Node, weight: np.ndarray, scale: np.ndarray) -> n
         transposed = "transB" in producer.attributes and producer.attributes["transB"].as_int()
         return scale.reshape(-1, 1) if transposed else scale.reshape(1, -1)
     group = producer.attributes["group"].as_int() if "group" in producer.attributes else 1
-    per_group = scale.reshape(group, 1, -1)  # weights are [C, OC/g, ...]: every input channel of a group sees its slice
+    per_group = scale.reshape(
+        group, 1, -1
+    )  # weights are [C, OC/g, ...]: every input channel of a group sees its slice
     rows = np.repeat(per_group, weight.shape[0] // group, axis=1)
     return rows.reshape(weight.shape[0], weight.shape[1], *spatial)

@@ -24,7 +24,9 @@ def fold_constants(model: ir.Model) -> PassReport:
     report = PassReport("fold_constants")
     before = model.graph.num_nodes()
     try:
-        proto, _ = onnxsim.simplify(ir.to_proto(model), skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False)
+        proto, _ = onnxsim.simplify(
+            ir.to_proto(model), skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False
+        )
     except Exception as error:  # onnxsim raises RuntimeError, ValueError and onnx's own errors
         raise ModelError(f"onnxsim can't simplify the model: {error}") from error
     _adopt(model, proto)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from tiercast.ir.edit import array, insert_before, new_constant, only_user, remove_dead, static_shape, take_over
+from tiercast.ir.edit import (
+    array,
+    insert_before,
+    new_constant,
+    only_user,
+    remove_dead,
+    static_shape,
+    take_over,
+)
 from tiercast.ir.report import PassReport
 
 
@@ -23,11 +31,16 @@ def fuse_layer_norm(model: ir.Model) -> PassReport:
         last, scale = _following(node, "Mul", dims)
         last, shift = _following(last, "Add", dims)
         out = last.outputs[0]
-        parameters = [np.ones(dims, np.float32) if scale is None else scale, *([] if shift is None else [shift])]
+        parameters = [
+            np.ones(dims, np.float32) if scale is None else scale,
+            *([] if shift is None else [shift]),
+        ]
         inputs = [source, *(new_constant(model.graph, f"{out.name}.norm", data) for data in parameters)]
         value = ir.Value(name=f"{out.name}.norm", shape=out.shape, type=out.type)
         attributes = {"axis": axis, "epsilon": epsilon}
-        insert_before(last, [ir.node("LayerNormalization", inputs, attributes, outputs=[value], name=node.name)])
+        insert_before(
+            last, [ir.node("LayerNormalization", inputs, attributes, outputs=[value], name=node.name)]
+        )
         take_over(out, value)
         report.apply(node, f"layer norm over the last {len(dims)} axes")
     remove_dead(model.graph)
@@ -53,8 +66,12 @@ def _match(divide: ir.Node) -> tuple[ir.Value, int, float] | None:
     centre = _producer(centred, "Sub")
     if add is None or centre is None or centred is None:
         return None
-    epsilon = next((float(data) for data in map(array, add.inputs) if data is not None and data.size == 1), None)
-    variance = next((item for value in add.inputs if (item := _producer(value, "ReduceMean")) is not None), None)
+    epsilon = next(
+        (float(data) for data in map(array, add.inputs) if data is not None and data.size == 1), None
+    )
+    variance = next(
+        (item for value in add.inputs if (item := _producer(value, "ReduceMean")) is not None), None
+    )
     if epsilon is None or variance is None or not _is_square(variance.inputs[0], centred):
         return None
     source, mean = centre.inputs[0], _producer(centre.inputs[1], "ReduceMean")
@@ -77,7 +94,9 @@ def _is_square(value: ir.Value | None, base: ir.Value) -> bool:
     if multiply is not None:
         return multiply.inputs[0] is base and multiply.inputs[1] is base
     exponent = array(power.inputs[1]) if power is not None else None
-    return power is not None and power.inputs[0] is base and exponent is not None and bool(np.all(exponent == 2))
+    return (
+        power is not None and power.inputs[0] is base and exponent is not None and bool(np.all(exponent == 2))
+    )
 
 
 def _axes(reduce: ir.Node) -> list[int] | None:

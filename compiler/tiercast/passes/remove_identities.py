@@ -56,7 +56,11 @@ def _dropout(node: ir.Node) -> bool:
 
 def _cast(node: ir.Node) -> bool:
     source = node.inputs[0]
-    return source is not None and source.dtype is not None and int(source.dtype) == node.attributes["to"].as_int()
+    return (
+        source is not None
+        and source.dtype is not None
+        and int(source.dtype) == node.attributes["to"].as_int()
+    )
 
 
 def _transpose(node: ir.Node) -> bool:

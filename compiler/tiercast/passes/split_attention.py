@@ -49,7 +49,11 @@ def _refusal(node: ir.Node) -> str | None:
     if mask is not None and mask.dtype != ir.DataType.FLOAT:
         return "its mask is not of floats"
     rank = len(shapes[0] or ())
-    heads = [_int(node, "q_num_heads"), _int(node, "kv_num_heads")] if rank == 3 else [shape[1] for shape in shapes[:2] if shape]
+    heads = (
+        [_int(node, "q_num_heads"), _int(node, "kv_num_heads")]
+        if rank == 3
+        else [shape[1] for shape in shapes[:2] if shape]
+    )
     return "queries and keys differ in their number of heads" if heads[0] != heads[1] else None
 
 
@@ -68,7 +72,11 @@ class _Builder:
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value, mask: ir.Value | None) -> ir.Value:
         batch, heads, queries, depth = static_shape(query) or ()
         keys, width = (static_shape(value) or ())[2:]
-        scale = self._node.attributes["scale"].as_float() if "scale" in self._node.attributes else 1.0 / math.sqrt(depth)
+        scale = (
+            self._node.attributes["scale"].as_float()
+            if "scale" in self._node.attributes
+            else 1.0 / math.sqrt(depth)
+        )
         factor = self._constant("scale", np.float32(scale))
         scaled = self._add("Mul", [query, factor], (batch, heads, queries, depth))
         turned = self._add("Transpose", [key], (batch, heads, depth, keys), {"perm": [0, 1, 3, 2]})
@@ -81,7 +89,9 @@ class _Builder:
     def split_heads(self, value: ir.Value, heads: int) -> ir.Value:
         batch, length, width = static_shape(value) or ()
         parted = self._reshape(value, (batch, length, heads, width // heads))
-        return self._add("Transpose", [parted], (batch, heads, length, width // heads), {"perm": [0, 2, 1, 3]})
+        return self._add(
+            "Transpose", [parted], (batch, heads, length, width // heads), {"perm": [0, 2, 1, 3]}
+        )
 
     def join_heads(self, value: ir.Value) -> ir.Value:
         batch, heads, length, width = static_shape(value) or ()
@@ -97,7 +107,11 @@ class _Builder:
         return new_constant(graph, f"{self._stem}.{what}", np.asarray(data))
 
     def _add(
-        self, op_type: str, inputs: list[ir.Value], shape: tuple[int, ...], attributes: dict[str, int | list[int]] | None = None
+        self,
+        op_type: str,
+        inputs: list[ir.Value],
+        shape: tuple[int, ...],
+        attributes: dict[str, int | list[int]] | None = None,
     ) -> ir.Value:
         name = f"{self._stem}.{op_type.lower()}{self._count}"
         self._count += 1

@@ -1,0 +1,151 @@
+"""The tiercast domain as ONNX sees it: schemas with shape inference, so that every saved stage passes onnx.checker.
+
+The ops are handed in (`register`), because they live above the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Protocol
+
+import onnx
+import onnx_ir as ir
+from onnx import defs
+
+from tiercast.errors import TiercastError
+
+DOMAIN = "tiercast"
+VERSION = 1
+_ATTRIBUTE_TYPES = {int: "INT", float: "FLOAT", str: "STRING"}
+
+
+class PhysicalOp(Protocol):
+    """What the graph needs to know of an op; `ops.registry.Op` is one."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names; "?" marks an optional, "*" a variadic last input."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attribute name -> default."""
+
+    def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """Output types of a node."""
+
+
+_REGISTERED: dict[str, PhysicalOp] = {}
+_DECLARED: set[str] = set()
+
+
+def register(ops: Mapping[str, PhysicalOp]) -> None:
+    """Makes the ops known to the graph's specs."""
+    _REGISTERED.update(ops)
+
+
+def declare(graph: ir.Graph) -> None:
+    """Registers a schema with onnx.defs for each op in the graph.
+
+    It waits for a node because only that shows the types of the attributes that have no default.
+    """
+    for node in graph:
+        op = _REGISTERED.get(node.op_type) if node.domain == DOMAIN else None
+        if op is not None and node.op_type not in _DECLARED:
+            _DECLARED.add(node.op_type)
+            defs.register_schema(_schema(node, op))
+
+
+def save(model: ir.Model, path: str | PathLike[str]) -> None:
+    """Writes any stage as an .onnx file that onnx.checker accepts and Netron opens."""
+    declare(model.graph)
+    ir.save(model, path)
+
+
+def registered() -> Mapping[str, PhysicalOp]:
+    """The ops registered so far, by op_type."""
+    return _REGISTERED
+
+
+def input_limits(op: PhysicalOp) -> tuple[int, float]:
+    """Least and most number of inputs."""
+    least = sum(not name.endswith(("?", "*")) for name in op.inputs)
+    most = float("inf") if op.inputs and op.inputs[-1].endswith("*") else len(op.inputs)
+    return least, most
+
+
+def _schema(node: ir.Node, op: PhysicalOp) -> defs.OpSchema:
+    option = defs.OpSchema.FormalParameterOption
+    options = {"?": option.Optional, "*": option.Variadic}
+    inputs = [
+        defs.OpSchema.FormalParameter(
+            text.rstrip("?*"),
+            f"T{index}",
+            param_option=options.get(text[-1], option.Single),
+            is_homogeneous=False,
+        )
+        for index, text in enumerate(op.inputs)
+    ]
+    outputs = [defs.OpSchema.FormalParameter("y", "T", param_option=option.Variadic, is_homogeneous=False)]
+    every = [
+        kind for kind in defs.get_schema("Size").type_constraints[0].allowed_type_strs if "tensor" in kind
+    ]
+    schema = defs.OpSchema(
+        node.op_type,
+        DOMAIN,
+        VERSION,
+        doc=(type(op).__doc__ or "").strip(),
+        inputs=inputs,
+        outputs=outputs,
+        type_constraints=[(f"T{index}", every, "") for index in range(len(inputs))] + [("T", every, "")],
+        attributes=[
+            defs.OpSchema.Attribute(
+                key, _attribute_type(default, node.attributes.get(key)), "", required=False
+            )
+            for key, default in op.attributes.items()
+        ],
+    )
+    schema.set_type_and_shape_inference_function(_inference(node.op_type, op))
+    return schema
+
+
+def _attribute_type(default: object, seen: ir.Attr | None) -> defs.OpSchema.AttrType:
+    """The ONNX type of an attribute: what a node has, else that of the default (a list's is that of its items)."""
+    items = list(default) if isinstance(default, (list, tuple)) else [default]
+    name = _ATTRIBUTE_TYPES.get(type(items[0]) if items else int, "INT")
+    name += "S" if isinstance(default, (list, tuple)) else ""
+    found: defs.OpSchema.AttrType = getattr(
+        defs.OpSchema.AttrType, seen.type.name if seen is not None else name
+    )
+    return found
+
+
+def _inference(name: str, op: PhysicalOp) -> Any:
+    def infer(context: Any) -> None:
+        values = [_input(context, index) for index in range(context.get_num_inputs())]
+        protos = [context.get_attribute(key) for key in op.attributes]
+        attributes = [ir.from_proto(proto) for proto in protos if proto is not None and proto.name]
+        node = ir.Node(DOMAIN, name, values, attributes, num_outputs=context.get_num_outputs())
+        try:
+            types = op.infer(node)
+        except TiercastError as error:
+            raise onnx.shape_inference.InferenceError(str(error)) from error
+        for index, (kind, dims) in enumerate(types):
+            context.set_output_type(index, onnx.helper.make_tensor_type_proto(int(kind), _dims(dims)))
+
+    return infer
+
+
+def _dims(dims: Sequence[int]) -> list[int | str | None]:
+    return list(dims)
+
+
+def _input(context: Any, index: int) -> ir.Value | None:
+    proto = context.get_input_type(index)
+    if proto is None:
+        return None
+    dims = [dim.dim_value for dim in proto.tensor_type.shape.dim]
+    data = context.get_input_data(index)
+    const = ir.from_proto(data) if data is not None else None
+    kind = ir.TensorType(ir.DataType(proto.tensor_type.elem_type))
+    return ir.Value(name=f"in{index}", shape=ir.Shape(dims), type=kind, const_value=const)

@@ -1,0 +1,76 @@
+"""From ONNX semantics to physical ops: memory order is decided, and data-only operators mostly vanish."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+from tiercast.ir import domain
+from tiercast.ir.edit import remove_dead
+from tiercast.ir.report import PassReport, label
+from tiercast.ir.support import check_support
+from tiercast.ops.layouter import Layouter
+from tiercast.ops.registry import DOMAIN, legalizers, ops
+
+
+def assign_layout(model: ir.Model) -> PassReport:
+    """Legalises every node in topological order, in place.
+
+    Graph inputs and outputs keep the model's own order and names (an output's name is its metadata "port"); every
+    physical value that holds a value of the model says which in its metadata: "source" and "perm".
+    Raises GraphError: all unsupported operators first, else the node whose legalisation refuses, with the rule.
+    """
+    report = PassReport("assign_layout")
+    domain.register(ops())
+    known = legalizers()
+    check_support(model.graph, lambda node: node.domain == "" and node.op_type in known)
+    layout = Layouter()
+    inputs = [_input(value, layout) for value in model.graph.inputs]
+    for node in model.graph:
+        _legalize(node, layout, report)
+    outputs = _outputs(model.graph, layout)
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=layout.nodes,
+        initializers=list(layout.initializers.values()),
+        opset_imports={"": 23, DOMAIN: domain.VERSION},
+        name=model.graph.name,
+    )
+    model.graph = graph
+    remove_dead(graph)
+    domain.declare(graph)
+    return report
+
+
+def _input(value: ir.Value, layout: Layouter) -> ir.Value:
+    port = ir.Value(name=layout.reserve(value.name or "input"), shape=value.shape, type=value.type)
+    layout.bind(value, port)
+    return port
+
+
+def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
+    op = legalizers().get(node.op_type) if node.domain == "" else None
+    if op is None:  # check_support passed over it: it reads no input data, yet was not folded
+        raise GraphError(
+            f"{label(node)}: nothing computes this operator, and it was not folded to a constant"
+        )
+    before = len(layout.nodes)
+    layout.start(node)
+    try:
+        op.legalize(node, layout)
+    except GraphError as error:
+        raise error if label(node) in str(error) else GraphError(f"{label(node)}: {error}") from error
+    made = ", ".join(item.op_type for item in layout.nodes[before:])
+    report.apply(node, made or "no step")
+
+
+def _outputs(graph: ir.Graph, layout: Layouter) -> list[ir.Value]:
+    made: list[ir.Value] = []
+    for value in graph.outputs:
+        physical = layout.plain(value)
+        if physical in made or physical in layout.initializers.values():
+            physical = layout.emit("Reshape", [physical], {"shape": list(layout.shape(value))})[0]
+        physical.metadata_props["port"] = value.name or ""
+        made.append(physical)
+    return made

@@ -1,0 +1,195 @@
+"""Steps that only move data: joined, turned into free views, or removed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.ir.edit import insert_before, remove_dead, take_over
+from tiercast.ir.report import PassReport, label
+from tiercast.ir.slots import set_attribute
+from tiercast.ops.copy import strides_of
+from tiercast.ops.registry import DOMAIN, attr, shape
+
+
+def remove_copies(model: ir.Model) -> PassReport:
+    """Joins chains of Copy and Reshape, takes slices out of concats, drops what changes nothing and what nobody reads.
+
+    Runs until nothing changes, in place. Values that are ports of the model keep a node of their own.
+    """
+    report = PassReport("remove_copies")
+    changed = True
+    while changed:
+        changed = False
+        for node in list(model.graph):
+            rule = _RULES.get(node.op_type) if node.domain == DOMAIN else None
+            what = rule(node) if rule is not None else None
+            if what is not None:
+                report.apply(node, what)
+                changed = True
+        remove_dead(model.graph)
+    return report
+
+
+def _copy(node: ir.Node) -> str | None:
+    source = node.inputs[0]
+    assert source is not None
+    producer = source.producer()
+    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Reshape":
+        node.replace_input_with(
+            0, producer.inputs[0]
+        )  # a copy counts elements, it does not look at the shape
+        return f"reads past {label(producer)}"
+    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Copy":
+        if _join(producer, node):
+            return f"joined with {label(producer)}"
+    if _is_identity(node):
+        _become_reshape(node)
+        return "moves nothing: now a view"
+    return None
+
+
+def _is_identity(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    assert source is not None
+    axes = [
+        (dim, step)
+        for dim, step in zip(attr(node, "dims"), attr(node, "in_strides"), strict=True)
+        if dim != 1
+    ]
+    dense = strides_of([dim for dim, _ in axes])
+    whole = math.prod(shape(source)) == math.prod(attr(node, "dims"))
+    return whole and attr(node, "offset") == 0 and [step for _, step in axes] == dense
+
+
+def _become_reshape(node: ir.Node) -> None:
+    out = node.outputs[0]
+    value = ir.Value(name=f"{out.name}.view", shape=out.shape, type=out.type)
+    insert_before(
+        node,
+        [
+            ir.node(
+                "Reshape",
+                node.inputs,
+                {"shape": list(shape(out))},
+                domain=DOMAIN,
+                outputs=[value],
+                name=node.name,
+            )
+        ],
+    )
+    take_over(out, value)
+
+
+def _join(inner: ir.Node, outer: ir.Node) -> bool:
+    """Makes `outer` read what `inner` reads, when each axis of `outer` walks along axes of `inner` without a carry."""
+    inner_dims, inner_steps = attr(inner, "dims"), attr(inner, "in_strides")
+    dense = strides_of(inner_dims)
+    at = [int(item) for item in np.unravel_index(int(attr(outer, "offset")), inner_dims)]
+    low, high = list(at), list(at)
+    steps: list[int] = []
+    for dim, step in zip(attr(outer, "dims"), attr(outer, "in_strides"), strict=True):
+        walk = _walk(step, dense, inner_dims) if dim > 1 else []
+        if walk is None:
+            return False
+        for axis, times in walk:
+            far = times * (dim - 1)
+            low[axis], high[axis] = low[axis] + min(far, 0), high[axis] + max(far, 0)
+        steps.append(sum(times * inner_steps[axis] for axis, times in walk))
+    if any(least < 0 or most >= dim for least, most, dim in zip(low, high, inner_dims, strict=True)):
+        return False
+    offset = int(attr(inner, "offset")) + sum(
+        index * step for index, step in zip(at, inner_steps, strict=True)
+    )
+    outer.replace_input_with(0, inner.inputs[0])
+    set_attribute(outer, "in_strides", steps)
+    set_attribute(outer, "offset", offset)
+    return True
+
+
+def _walk(step: int, dense: Sequence[int], dims: Sequence[int]) -> list[tuple[int, int]] | None:
+    """(axis, steps along it) for a step in row-major elements, when it is along one axis; [] for a step of 0."""
+    if step == 0:
+        return []
+    for axis, (stride, dim) in enumerate(zip(dense, dims, strict=True)):
+        if dim > 1 and step % stride == 0 and abs(step // stride) < dim:
+            return [(axis, step // stride)]
+    return None
+
+
+def _reshape(node: ir.Node) -> str | None:
+    source, out = node.inputs[0], node.outputs[0]
+    assert source is not None
+    producer = source.producer()
+    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Reshape":
+        node.replace_input_with(0, producer.inputs[0])
+        return f"reads past {label(producer)}"
+    if shape(source) != shape(out):
+        return None
+    return _bypass(node, source)
+
+
+def _slice(node: ir.Node) -> str | None:
+    source, out = node.inputs[0], node.outputs[0]
+    assert source is not None
+    if shape(source) == shape(out):
+        return _bypass(node, source)
+    producer = source.producer()
+    if producer is None or producer.domain != DOMAIN or "steps" in node.attributes:
+        return None
+    starts = attr(node, "starts")
+    if producer.op_type == "Slice" and "steps" not in producer.attributes:
+        node.replace_input_with(0, producer.inputs[0])
+        set_attribute(
+            node,
+            "starts",
+            [own + before for own, before in zip(starts, attr(producer, "starts"), strict=True)],
+        )
+        return f"joined with {label(producer)}"
+    return _slice_of_concat(node, producer) if producer.op_type == "Concat" else None
+
+
+def _slice_of_concat(node: ir.Node, concat: ir.Node) -> str | None:
+    """A slice that lies within one piece of a concat is a slice of the piece."""
+    axis, starts, sizes = int(attr(concat, "axis")), attr(node, "starts"), attr(node, "sizes")
+    begin = 0
+    for piece in concat.inputs:
+        assert piece is not None
+        end = begin + shape(piece)[axis]
+        if begin <= starts[axis] and starts[axis] + sizes[axis] <= end:
+            node.replace_input_with(0, piece)
+            set_attribute(node, "starts", [*starts[:axis], starts[axis] - begin, *starts[axis + 1 :]])
+            return f"taken out of {label(concat)}"
+        begin = end
+    return None
+
+
+def _concat(node: ir.Node) -> str | None:
+    if len(node.inputs) == 1 and node.inputs[0] is not None:
+        return _bypass(node, node.inputs[0])
+    return None
+
+
+def _bypass(node: ir.Node, source: ir.Value) -> str | None:
+    """Readers of a node that changes nothing read its input; None where a port of the model stands in the way."""
+    out = node.outputs[0]
+    if not out.uses() and not out.is_graph_output():
+        return None
+    if out.is_graph_output():
+        if source.producer() is None or source.is_graph_output():
+            return None
+        take_over(out, source)
+    else:
+        out.replace_all_uses_with(source)
+    return "changes nothing"
+
+
+_RULES: dict[str, Callable[[ir.Node], str | None]] = {
+    "Copy": _copy,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Concat": _concat,
+}
