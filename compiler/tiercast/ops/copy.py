@@ -20,8 +20,8 @@ MAX_AXES = 8
 class Copy(Op):
     """y[i0, i1, ...] = x[offset + Σ i_k * in_strides_k], for i_k < dims_k; y is viewed as `shape`.
 
-    x: any dtype, dense. dims: at most 8 axes whose product is that of `shape`. in_strides: elements of x, may be 0
-    (repeat) or negative (reverse). Output: shape, dtype of x.
+    x: any dtype, dense. dims: at most 8, the axes of `shape` or parts of them in order (so that y may be a window); unit
+    axes do not count. in_strides: elements of x, may be 0 (repeat) or negative (reverse). Output: shape, dtype of x.
     """
 
     onnx = ("Transpose", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
@@ -39,9 +39,9 @@ class Copy(Op):
         assert x is not None
         dims, strides, offset = attr(node, "dims"), attr(node, "in_strides"), int(attr(node, "offset"))
         dims_out = tuple(int(dim) for dim in attr(node, "shape"))
-        if len(dims) != len(strides) or len(dims) > MAX_AXES or math.prod(dims) != math.prod(dims_out):
+        if len(dims) != len(strides) or len(dims) > MAX_AXES or not _splits(dims, dims_out):
             raise GraphError(
-                f"{where(node)}: dims {dims} with strides {strides} do not make shape {dims_out} in at most 8 axes"
+                f"{where(node)}: dims {dims} with strides {strides} do not split the axes of {dims_out} in at most 8"
             )
         far = [(dim - 1) * step for dim, step in zip(dims, strides, strict=True)]
         least, most = offset + sum(min(step, 0) for step in far), offset + sum(max(step, 0) for step in far)
@@ -64,6 +64,17 @@ def copy_view(low: Lowering, node: ir.Node, x: ir.Value | View, y: ir.Value | Vi
     """Emits a `copy` call between two windows of equal dims and dtype, whatever their (non-negative) strides."""
     params = {"rank": 0, "dims": [], "in_strides": [], "offset": 0}
     low.call(node, low.choose("copy_anyany"), [x], [y], params)
+
+
+def _splits(dims: Sequence[int], axes: Sequence[int]) -> bool:
+    """Whether each axis is a product of successive dims, unit dims aside."""
+    rest = [dim for dim in dims if dim != 1]
+    for axis in axes:
+        while axis != 1 and rest and axis % rest[0] == 0:
+            axis //= rest.pop(0)
+        if axis != 1:
+            return False
+    return not rest
 
 
 def strides_of(dims: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Slice: a window of a value with step 1, planned as a view by `lower/`; other steps become a Copy."""
+"""Slice: a window of a value, planned as a view by `lower/`; ONNX slices with steps other than 1 become a Copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Slice(Op):
 
     onnx = ("Slice", "Split")
     inputs = ("x",)
-    attributes: ClassVar = {"starts": REQUIRED, "sizes": REQUIRED, "steps": []}
+    attributes: ClassVar = {"starts": REQUIRED, "sizes": REQUIRED}
     strided_inputs = True
     strided_outputs = True
 
@@ -34,11 +34,10 @@ class Slice(Op):
         (x,) = node.inputs
         assert x is not None
         starts, sizes = attr(node, "starts"), attr(node, "sizes")
-        steps = attr(node, "steps") or [1] * len(starts)
-        for at, (start, size, step, dim) in enumerate(zip(starts, sizes, steps, shape(x), strict=True)):
-            if size < 1 or not 0 <= start < dim or not 0 <= start + (size - 1) * step < dim:
+        for at, (start, size, dim) in enumerate(zip(starts, sizes, shape(x), strict=True)):
+            if size < 1 or start < 0 or start + size > dim:
                 raise GraphError(
-                    f"{where(node)}: axis {at}: {size} elements from {start} by {step} leave 0..{dim - 1}"
+                    f"{where(node)}: axis {at}: {size} elements from {start} leave 0..{dim - 1}"
                 )
         return [(dtype(x), tuple(int(size) for size in sizes))]
 
@@ -47,14 +46,8 @@ def window(
     layout: Layouter, x: ir.Value, perm: Perm, starts: Sequence[int], sizes: Sequence[int]
 ) -> ir.Value:
     """The physical window, in `perm`, of logical x that starts at `starts` and has `sizes` (logical order)."""
-    attributes = {
-        "starts": [starts[axis] for axis in perm],
-        "sizes": [sizes[axis] for axis in perm],
-        "steps": [],
-    }
-    return layout.emit(
-        "Slice", [layout.as_perm(x, perm)], {key: item for key, item in attributes.items() if item}
-    )[0]
+    attributes = {"starts": [starts[axis] for axis in perm], "sizes": [sizes[axis] for axis in perm]}
+    return layout.emit("Slice", [layout.as_perm(x, perm)], attributes)[0]
 
 
 def _split(node: ir.Node, layout: Layouter) -> None:
