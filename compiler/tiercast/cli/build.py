@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,28 +34,43 @@ def command(
     Examples: tiercast build --target linux-arm64 -o arm64; tiercast build --target linux-arm64 --for
     seg.tcpkg
     """
-    from tiercast.codegen.build import build, default_folder
-    from tiercast.target import find_target
-
     only = _called_kernels(packages) if packages else None
-    folder = default_folder(find_target(target))
-    if only is not None:
-        folder = folder.with_name(f"{folder.name}-selected")
-    lines: list[str] = []
     with progress(f"building {target}") as say:
-
-        def listen(line: str) -> None:
-            lines.append(line)
-            say(line[:100])
-
-        build(target, folder, only, ("tiercast-run", "tiercast-sizes"), listen)
+        folder, sizes = build_library(target, only, lambda line: say(line[:100]))
         files = _copy(folder, output) if output is not None else [folder / name for name in _PRODUCTS]
     result = {
-        **_sizes(lines),
+        **sizes,
         "selected": None if only is None else sorted(only),
         "files": [str(file) for file in files],
     }
     emit(result, json, lambda console: _show(console, result))
+
+
+def build_library(
+    target: str, only: frozenset[str] | None = None, say: Callable[[str], None] | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Builds a target's programs and shared libraries; returns the build folder and the stripped sizes.
+
+    only: the kernel rows of a selected library, which has a build folder of its own.
+    say: hears the build's lines.
+    The sizes are `core_bytes` (runtime alone) and `full_bytes` (with kernels), each with its `_budget_bytes`.
+    Raises ToolchainError when a program is missing, the build fails or the AArch64 budget is broken.
+    """
+    from tiercast.codegen.build import build, default_folder
+    from tiercast.target import find_target
+
+    folder = default_folder(find_target(target))
+    if only is not None:
+        folder = folder.with_name(f"{folder.name}-selected")
+    lines: list[str] = []
+
+    def listen(line: str) -> None:
+        lines.append(line)
+        if say:
+            say(line)
+
+    build(target, folder, only, ("tiercast-run", "tiercast-sizes"), listen)
+    return folder, _sizes(lines)
 
 
 def _called_kernels(packages: list[Path]) -> frozenset[str]:

@@ -1,0 +1,67 @@
+# `make help` lists what there is to do. Everything sets up what it needs; what is up to date is not done again.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 'runtime/*.h' 'runtime/*.hpp' 'tests/*.cc' 'tests/*.h' 'kernels/*.h' 2>/dev/null)
+NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench bench-parity bench-peers fix clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+setup: $(STAMPS)/native ## virtual environment, apt packages where allowed, native build
+
+$(STAMPS)/apt: tools/setup_apt.sh
+	@mkdir -p $(STAMPS)
+	tools/setup_apt.sh
+	@touch $@
+
+$(STAMPS)/python: pyproject.toml tools/setup_python.sh | $(STAMPS)/apt
+	@mkdir -p $(STAMPS)
+	PYTHON=$(PYTHON) tools/setup_python.sh $(VENV)
+	@touch $@
+
+$(STAMPS)/native: $(NATIVE) $(STAMPS)/python $(STAMPS)/apt
+	PATH="$(abspath $(RUN)):$$PATH" $(RUN)/python -m pip --disable-pip-version-check -q install --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: setup ## compile the trained effect for this machine and ARM, run both, write demo/
+	$(RUN)/python tools/demo.py --output demo
+
+test: setup $(STAMPS)/ctest ## all tests: Python, C++, and ARM under qemu
+	$(RUN)/python -m pytest -q
+
+$(STAMPS)/ctest: $(STAMPS)/native $(shell find tests/runtime -type f 2>/dev/null)
+	PATH="$(abspath $(RUN)):$$PATH" cmake -S . -B build/host -G Ninja -DTIERCAST_TARGET=host -DTIERCAST_PYTHON=$(abspath $(RUN))/python >/dev/null
+	cmake --build build/host --target runtime_tests
+	ctest --test-dir build/host --output-on-failure
+	@touch $@
+
+check: $(STAMPS)/python ## lint, format, types, layers and the quickest tests (under a minute)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	clang-format-19 --dry-run --Werror $(CPP)
+	$(RUN)/lint-imports
+	$(RUN)/mypy
+	$(RUN)/python -m pytest -q -m "not native and not qemu and not slow and not peer" tests/lower tests/package tests/codegen tests/kernels
+
+fix: $(STAMPS)/python ## format and apply the linter's fixes
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+	clang-format-19 -i $(CPP)
+
+bench: setup ## time every kernel of this machine on its benchmark shapes
+	$(RUN)/tiercast bench kernels
+
+bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
+	$(RUN)/python -m benchmarks.parity
+
+bench-peers: setup ## every reference model against five other engines, interleaved
+	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
+	$(RUN)/python -m benchmarks.peers.bench
+
+clean: ## remove what was built (the virtual environment stays)
+	rm -rf build demo
