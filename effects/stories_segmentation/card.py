@@ -20,7 +20,7 @@ from synth import make_clip
 from synth.photos import photo
 
 matplotlib.use("agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 HERE = Path(__file__).parent
 # The astronaut's outline and (centre, radii) of the helmet she holds, in pixels of the 512 x 512 photo.

@@ -128,12 +128,12 @@ def _paint_legs(layer: Layer, person: Person, place: Place, sway: float, shift: 
     build = person.build
     for side in (-1, 1):
         hip = np.array([side * 0.3, 3.1])
-        knee = hip + [side * (0.05 + 0.2 * build[7]) + 0.15 * sway * side, 1.6]
-        foot = knee + [side * 0.05 - 0.1 * sway, 1.7]
+        knee = hip + np.array([side * (0.05 + 0.2 * build[7]) + 0.15 * sway * side, 1.6])
+        foot = knee + np.array([side * 0.05 - 0.1 * sway, 1.7])
         layer.fill(place(limb(hip, knee, 0.36, 0.25)), person.trousers, shade=0.35, shift=shift)
         layer.fill(place(limb(knee, foot, 0.25, 0.16)), person.trousers, shade=0.35, shift=shift)
         layer.fill(
-            place(limb(foot + [0, 0.08], foot + [side * 0.25, 0.14], 0.13, 0.1)),
+            place(limb(foot + np.array([0, 0.08]), foot + np.array([side * 0.25, 0.14]), 0.13, 0.1)),
             person.detail * 0.5,
             shade=0.3,
         )

@@ -240,7 +240,7 @@ def _paint_features(layer: Layer, head: Head, place: Place, scale: float, turn: 
             [x - 0.075, 0.14],
         ]
     )
-    layer.fill(place(nose + [0.03 + 0.04 * turn, 0.01]), dark, opacity=0.35, soft=blur, matte=False)
+    layer.fill(place(nose + np.array([0.03 + 0.04 * turn, 0.01])), dark, opacity=0.35, soft=blur, matte=False)
     layer.fill(place(nose[:4]), np.minimum(skin * 1.12, 1), opacity=0.4, soft=blur, matte=False)
     for side in (-1, 1):
         layer.fill(place(ellipse((x + side * 0.035, 0.15), (0.018, 0.01), 8)), dark * 0.6, matte=False)

@@ -51,7 +51,9 @@ def _totem(rng: np.random.Generator, split: str, layer: Layer, centre: np.ndarra
         tall = radius * rng.uniform(0.3, 1.4)
         profile = np.stack([radius * rng.uniform(0.05, 0.7, 4), np.linspace(0, tall, 4)], 1)
         shape = mirror(profile) if rng.random() < 0.4 else smooth(mirror(profile), 2)
-        layer.fill(shape + [centre[0], top], _paint(rng, split, layer.size), shade=rng.uniform(0, 0.4))
+        layer.fill(
+            shape + np.array([centre[0], top]), _paint(rng, split, layer.size), shade=rng.uniform(0, 0.4)
+        )
         top += tall * rng.uniform(0.6, 1)
 
 
@@ -86,7 +88,7 @@ def _table(rng: np.random.Generator, split: str, layer: Layer, centre: np.ndarra
     shape = np.array([[-wide, top], [wide, top], [wide * rng.uniform(0.8, 1.2), size + 2], [-wide, size + 2]])
     if rng.random() < 0.4:
         shape = smooth(shape, 2)
-    layer.fill(shape + [centre[0], 0], _paint(rng, split, size), shade=rng.uniform(0, 0.3))
+    layer.fill(shape + np.array([centre[0], 0]), _paint(rng, split, size), shade=rng.uniform(0, 0.3))
 
 
 KINDS = (_blob, _pole, _ball, _totem, _totem, _plant, _drape, _table)
