@@ -23,10 +23,6 @@ from .convert import folder_of
 from .engines import Engine, engine
 
 MAX_CALLS = 5000
-IMPORTS = {
-    "tiercast": "tiercast.session", "onnxruntime": "onnxruntime", "ncnn": "ncnn", "mnn": "MNN",
-    "litert": "ai_edge_litert.interpreter", "openvino": "openvino",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Loaded:
 def load(name: str, model: str, threads: int) -> tuple[Engine, Loaded]:
     """Loads and runs once. Raises whatever the engine raises."""
     inputs, expected = read_reference(model)
-    importlib.import_module(IMPORTS[name])
+    importlib.import_module(engine(name).MODULE)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the import made
     before_mb = _memory_mb("VmRSS")
     begin = time.perf_counter()

@@ -9,6 +9,7 @@ import numpy as np
 from . import Array
 
 PYTHON = "peers"
+MODULE = "ai_edge_litert.interpreter"
 FILES = ("model.tflite",)
 
 

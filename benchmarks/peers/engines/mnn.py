@@ -15,6 +15,7 @@ from benchmarks.models.export_onnx import CACHE
 from . import Array
 
 PYTHON = "peers"
+MODULE = "MNN"
 FILES = ("model.mnn",)
 # Not the wheel's `mnnconvert` script: that runs pip and reports usage to a server; the extension does not.
 _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"

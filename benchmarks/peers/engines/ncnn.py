@@ -11,6 +11,7 @@ import numpy as np
 from . import Array
 
 PYTHON = "peers"
+MODULE = "ncnn"
 FILES = ("model.ncnn.param", "model.ncnn.bin")
 # With lightmode (the default) 1.0.20261020 crashes where an input has many consumers; off, blobs live longer.
 NO_LIGHTMODE = {"inpaint"}

@@ -10,6 +10,7 @@ from benchmarks.models.export_onnx import CACHE
 from . import Array
 
 PYTHON = "peers"
+MODULE = "onnxruntime"
 FILES = ("model.onnx",)
 
 

@@ -11,6 +11,7 @@ from benchmarks.models.export_onnx import CACHE
 from . import Array
 
 PYTHON = "peers"
+MODULE = "openvino"
 FILES = ("model.xml", "model.bin")
 
 

@@ -9,6 +9,7 @@ from benchmarks.models.export_onnx import CACHE
 from . import Array
 
 PYTHON = "project"
+MODULE = "tiercast.session"
 FILES = ("model.tcpkg",)
 
 
