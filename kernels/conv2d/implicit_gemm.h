@@ -5,9 +5,8 @@
 #ifndef TIERCAST_CONV2D_IMPLICIT_GEMM_H_
 #define TIERCAST_CONV2D_IMPLICIT_GEMM_H_
 
-#include <string.h>
-
 #include "conv2d/conv2d.h"
+#include "simd/copy_floats.h"
 
 namespace {
 
@@ -69,17 +68,6 @@ inline Plan plan_of(const tc_call* call) {
   const int64_t wanted = outer >= 8 ? 1 : (8 + outer - 1) / outer;
   plan.splits = wanted < plan.panels ? wanted : plan.panels;
   return plan;
-}
-
-inline void copy_floats(float* to, const float* from, int64_t n) {
-  int64_t i = 0;
-  for (; i + VL <= n; i += VL) v_store(to + i, v_load(from + i));
-  if (i < n) v_store_n(to + i, v_load_n(from + i, n - i), n - i);
-}
-inline void zero_floats(float* to, int64_t n) {
-  int64_t i = 0;
-  for (; i + VL <= n; i += VL) v_store(to + i, v_zero());
-  if (i < n) v_store_n(to + i, v_zero(), n - i);
 }
 
 // One kernel row of one pixel: kw taps of c floats from image row `line`, whose first tap is at column ix.

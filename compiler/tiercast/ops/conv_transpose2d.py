@@ -1,0 +1,176 @@
+"""ConvTranspose2d: transposed convolution over channels-last images, with bias and activation fused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.errors import GraphError
+from tiercast.ops.convolution import (
+    add_computed_bias,
+    bias_operands,
+    bind_image,
+    channel_vector,
+    constant_weight,
+    explicit_pads,
+    image_input,
+    spatial_pair,
+    weight_of,
+)
+from tiercast.ops.layouter import Layouter
+from tiercast.ops.lowering import Lowering
+from tiercast.ops.panels import panels_for
+from tiercast.ops.registry import Op, attr, dtype, shape, where
+
+BLOCK_FLOATS = 32768
+BLOCK_ROWS = (16, 192)
+MAX_STRIDE = 64
+
+
+class ConvTranspose2d(Op):
+    """y = activation(conv_transpose(x, weight) + bias).
+
+    x f32 [N,H,W,C]; weight f32 constant [C,OC/group,KH,KW]; bias, slope f32 constant [OC]; pads = top, left, bottom, right >= 0.
+    Output f32 [N,OH,OW,OC], OH = (H - 1) * stride - top - bottom + (KH - 1) * dilation + 1 + output_padding.
+    """
+
+    onnx = ("ConvTranspose",)
+    inputs = ("x", "weight", "bias?", "slope?")
+    attributes = {
+        "strides": [1, 1],
+        "pads": [0, 0, 0, 0],
+        "dilations": [1, 1],
+        "group": 1,
+        "output_padding": [0, 0],
+        "activation": "none",
+        "alpha": 0.0,
+        "beta": 0.0,
+    }
+    strided_inputs = True
+    strided_outputs = True
+
+    def legalize(self, node: ir.Node, layout: Layouter) -> None:
+        """ONNX ConvTranspose, 1-D or 2-D; GraphError for 3-D, computed weights and negative pads."""
+        image, spatial = image_input(node, layout)
+        weight = constant_weight(node, layout)
+        attributes = {
+            "strides": spatial_pair(node, "strides", 1, spatial),
+            "dilations": spatial_pair(node, "dilations", 1, spatial),
+            "output_padding": spatial_pair(node, "output_padding", 0, spatial),
+            "group": int(attr(node, "group", 1)),
+        }
+        attributes["pads"] = _pads(node, shape(image)[1:3], weight.shape[2:], attributes, spatial)
+        bias, computed_bias = bias_operands(node, layout)
+        name = f"{node.inputs[1].name}" if node.inputs[1] else "weight"
+        made = layout.emit("ConvTranspose2d", [image, layout.constant(weight, name), bias], attributes)[0]
+        bind_image(node, layout, add_computed_bias(layout, made, computed_bias), spatial)
+
+    def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """f32 [N,OH,OW,OC]; GraphError when channels or sizes do not fit."""
+        x = node.inputs[0]
+        assert x is not None
+        weight, group = weight_of(node), attr(node, "group")
+        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
+            raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
+        batch, height, width, channels = shape(x)
+        if channels != weight.shape[0] or group < 1 or channels % group:
+            raise GraphError(f"{where(node)}: {channels} channels and weight {weight.shape} do not divide into group={group}")
+        if max(attr(node, "strides")) > MAX_STRIDE:
+            raise GraphError(f"{where(node)}: strides={attr(node, 'strides')} must be at most {MAX_STRIDE}")
+        sizes = (_size(node, height, 0), _size(node, width, 1))
+        return [(ir.DataType.FLOAT, (batch, *sizes, weight.shape[1] * group))]
+
+    def lower(self, node: ir.Node, low: Lowering) -> None:
+        """One call; the weight is packed phase by phase for the chosen row."""
+        weight, group = weight_of(node), attr(node, "group")
+        channels, columns, kernel_h, kernel_w = weight.shape
+        strides, dilations = attr(node, "strides"), attr(node, "dilations")
+        row = low.choose("conv_transpose2d_f32f32")
+        panels = panels_for(row)
+        grouped = weight.reshape(group, channels // group, columns, kernel_h, kernel_w)
+        phases = [
+            (_taps(kernel_h, strides[0], dilations[0], ry), _taps(kernel_w, strides[1], dilations[1], rx))
+            for ry in range(strides[0])
+            for rx in range(strides[1])
+        ]
+        packed = [
+            panels.pack(grouped[g][:, :, ys][:, :, :, xs].transpose(2, 3, 0, 1).reshape(-1, columns))
+            for g in range(group)
+            for ys, xs in phases
+            if ys and xs
+        ]
+        k = channels // group * max(len(ys) for ys, _ in phases) * max(len(xs) for _, xs in phases)
+        block = max(BLOCK_ROWS[0], min(BLOCK_ROWS[1], BLOCK_FLOATS // k))
+        out_channels = columns * group
+        bias, slope = channel_vector(node, 2, out_channels), channel_vector(node, 3, out_channels)
+        low.call(
+            node,
+            row,
+            inputs=[
+                node.inputs[0],
+                low.const(np.concatenate(packed), "weight"),
+                low.const(panels.pad((np.zeros(out_channels) if bias is None else bias).reshape(group, columns)), "bias"),
+                None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
+            ],
+            outputs=[node.outputs[0]],
+            params={
+                "kernel": [kernel_h, kernel_w],
+                "strides": strides,
+                "dilations": dilations,
+                "pads": attr(node, "pads")[:2],
+                "group": group,
+                "activation": attr(node, "activation"),
+                "alpha": attr(node, "alpha"),
+                "beta": attr(node, "beta"),
+                "panel": panels.panel,
+                "granule": panels.granule,
+                "block": block,
+            },
+            scratch_bytes=block * k * 4,
+        )
+
+    def macs(self, node: ir.Node) -> int:
+        """Input elements times the filter's outputs (borders that fall outside included)."""
+        x = node.inputs[0]
+        return math.prod(shape(x) if x is not None else ()) * math.prod(weight_of(node).shape[1:])
+
+
+def _taps(kernel: int, stride: int, dilation: int, residue: int) -> list[int]:
+    """Taps whose offset leaves `residue` modulo the stride, in descending order (the input is walked upwards)."""
+    return [tap for tap in reversed(range(kernel)) if tap * dilation % stride == residue]
+
+
+def _size(node: ir.Node, extent: int, axis: int) -> int:
+    pads, stride = attr(node, "pads"), attr(node, "strides")[axis]
+    extra = attr(node, "output_padding")[axis]
+    reach = (weight_of(node).shape[2 + axis] - 1) * attr(node, "dilations")[axis] + 1
+    size = int((extent - 1) * stride - pads[axis] - pads[axis + 2] + reach + extra)
+    if stride < 1 or extra < 0 or min(pads) < 0 or size < 1:
+        raise GraphError(f"{where(node)}: strides, pads={pads}, output_padding={extra} give an output of size {size} (axis {axis})")
+    return size
+
+
+def _pads(
+    node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object], spatial: int
+) -> list[int]:
+    """[top, left, bottom, right] from pads, or from output_shape or auto_pad SAME_* as ONNX says."""
+    strides, dilations, extra = attributes["strides"], attributes["dilations"], attributes["output_padding"]
+    assert isinstance(strides, list) and isinstance(dilations, list) and isinstance(extra, list)
+    mode = attr(node, "auto_pad") or "NOTSET"
+    wanted = [int(item) for item in attr(node, "output_shape") or []]
+    if not wanted and not mode.startswith("SAME"):
+        return explicit_pads(node, size, kernel, strides, dilations, spatial)
+    if wanted and spatial == 1:
+        wanted = [1, *wanted[-1:]]
+    goal = wanted[-2:] or [extent * step for extent, step in zip(size, strides, strict=True)]
+    total = [
+        step * (extent - 1) + more + (taps - 1) * dilation + 1 - out
+        for extent, step, more, taps, dilation, out in zip(size, strides, extra, kernel, dilations, goal, strict=True)
+    ]
+    if min(total) < 0:
+        raise GraphError(f"{where(node)}: output_shape={goal} needs negative pads {total}; use output_padding")
+    small = [item // 2 for item in total]
+    large = [item - half for item, half in zip(total, small, strict=True)]
+    return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]
