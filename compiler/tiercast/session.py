@@ -12,7 +12,7 @@ import numpy as np
 from tiercast import _native
 from tiercast.errors import PackageError, UsageError
 
-_NUMPY = {
+NUMPY_DTYPES = {
     "f32": np.float32,
     "f16": np.float16,
     "s8": np.int8,
@@ -105,4 +105,4 @@ class Session:
 
 def _spec(port: tuple[str, str, list[int]]) -> TensorSpec:
     name, kind, dims = port
-    return TensorSpec(name, np.dtype(_NUMPY[kind]), tuple(dims))
+    return TensorSpec(name, np.dtype(NUMPY_DTYPES[kind]), tuple(dims))

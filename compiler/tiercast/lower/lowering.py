@@ -120,10 +120,9 @@ def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[Vi
     if node.op_type == "Reshape":
         return source, View(out.value, source.dims, dense_strides(source.dims), out.offset)
     if node.op_type == "Slice":
-        starts, steps = node.attributes["starts"].as_ints(), node.attributes["steps"].as_ints()
+        starts = node.attributes["starts"].as_ints()
         offset = source.offset + sum(start * stride for start, stride in zip(starts, source.strides, strict=True))
-        strides = tuple(step * stride for step, stride in zip(steps, source.strides, strict=True))
-        return View(source.value, out.dims, strides, offset), out
+        return View(source.value, out.dims, source.strides, offset), out
     axis = node.attributes["axis"].as_int()
     before = sum(shape(piece)[axis] for piece in node.inputs[:index] if piece is not None)
     return source, View(out.value, source.dims, out.strides, out.offset + before * out.strides[axis])
@@ -196,10 +195,48 @@ class _Planner:
                 if root is not None and root not in self._places:
                     first, _ = spans.get(root, (number, number))
                     spans[root] = (first, number)
+        owners = self._share_in_place(spans)
         lifetimes = [Lifetime(_bytes(root), first, last) for root, (first, last) in spans.items()]
         offsets, self._plan.arena_bytes = plan_arena(lifetimes)
         for root, offset in zip(spans, offsets, strict=True):
             self._places[root] = ("arena", 0, offset)
+        for root, owner in owners.items():
+            self._places[root] = self._places[owner]
+
+    def _share_in_place(self, spans: dict[ir.Value, tuple[int, int]]) -> dict[ir.Value, ir.Value]:
+        """Output buffers of in-place ops that take over an input's dying buffer: root -> the buffer's first owner."""
+        owners: dict[ir.Value, ir.Value] = {}
+        for number, call in enumerate(self._low.calls):
+            out = call.outputs[0]
+            dying = self._dying_input(number, call, spans, owners) if isinstance(out, ir.Value) else None
+            if dying is not None:
+                root = self._root(out)
+                assert root is not None
+                owner = owners.get(dying, dying)
+                spans[owner] = (spans[owner][0], spans.pop(root)[1])
+                owners[root] = owner
+        return owners
+
+    def _dying_input(
+        self,
+        number: int,
+        call: KernelCall,
+        spans: Mapping[ir.Value, tuple[int, int]],
+        owners: Mapping[ir.Value, ir.Value],
+    ) -> ir.Value | None:
+        out = call.outputs[0]
+        if not op_of(call.node).in_place or out not in spans or len(call.outputs) != 1:
+            return None
+        roots = [self._root(operand) for operand in call.inputs]
+        buffers = [owners.get(root, root) for root in roots if root is not None]
+        for operand, root in zip(call.inputs, roots, strict=True):
+            if not isinstance(operand, ir.Value) or operand is not root or buffers.count(owners.get(root, root)) != 1:
+                continue
+            owner = owners.get(root, root)
+            same = shape(root) == shape(out) and dtype(root) == dtype(out) and shape(owner) == shape(out)
+            if same and owner in spans and spans[owner][1] == number:
+                return root
+        return None
 
     def _root(self, operand: Operand) -> ir.Value | None:
         if operand is None or isinstance(operand, Const):

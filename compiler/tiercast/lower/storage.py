@@ -70,11 +70,8 @@ def _place_outputs(node: ir.Node, plan: StoragePlan, outputs: set[ir.Value]) -> 
         _place_window(node, plan, outputs, dense_strides(shape(out)), 0, _reshape_refusal(node, plan))
     elif node.op_type == "Slice" and node.domain == DOMAIN:
         source = plan.of[node.inputs[0]]  # type: ignore[index]
-        starts = attr(node, "starts")
-        steps = attr(node, "steps") or [1] * len(starts)
-        offset = sum(start * stride for start, stride in zip(starts, source.strides, strict=True))
-        refusal = "its step is not 1" if any(step != 1 for step in steps) else None
-        _place_window(node, plan, outputs, source.strides, offset, refusal)
+        offset = sum(start * stride for start, stride in zip(attr(node, "starts"), source.strides, strict=True))
+        _place_window(node, plan, outputs, source.strides, offset, None)
     for value in node.outputs:
         _own(value, plan)
 

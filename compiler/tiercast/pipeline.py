@@ -1,0 +1,168 @@
+"""The compiler as a list: a model flows down STAGES, is lowered to a plan and written as a package."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from tiercast import __version__
+from tiercast.errors import UsageError
+from tiercast.frontend import load
+from tiercast.ir.spec import check
+from tiercast.lower.lowering import lower_graph, refusals
+from tiercast.lower.plan import Plan
+from tiercast.package.file import write_package
+from tiercast.passes.assign_layout import assign_layout
+from tiercast.passes.fold_batch_norm import fold_batch_norm
+from tiercast.passes.fold_constants import fold_constants
+from tiercast.passes.fuse_activation import fuse_activation
+from tiercast.passes.fuse_gate import fuse_gate
+from tiercast.passes.fuse_idioms import fuse_idioms
+from tiercast.passes.fuse_layer_norm import fuse_layer_norm
+from tiercast.passes.fuse_pad import fuse_pad
+from tiercast.passes.fuse_pointwise import fuse_pointwise
+from tiercast.passes.fuse_residual import fuse_residual
+from tiercast.passes.fuse_scale import fuse_scale
+from tiercast.passes.remove_copies import remove_copies
+from tiercast.passes.remove_identities import remove_identities
+from tiercast.passes.split_composites import split_composites
+from tiercast.target import Target, find_target
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass and the spec its result must meet (see `ir/spec.py`)."""
+
+    run: Callable[[ir.Model], PassReport]
+    spec: str
+
+    @property
+    def name(self) -> str:
+        """The pass's name, as `--print-after` takes it."""
+        return self.run.__name__
+
+
+STAGES: tuple[Stage, ...] = (
+    # ONNX operators, in the model's own memory order
+    Stage(fold_constants, "imported"),
+    Stage(split_composites, "imported"),
+    Stage(remove_identities, "imported"),
+    Stage(fold_batch_norm, "simplified"),
+    Stage(fuse_layer_norm, "simplified"),
+    # physical ops, memory order decided
+    Stage(assign_layout, "laid_out"),
+    Stage(remove_copies, "laid_out"),
+    Stage(fuse_pad, "laid_out"),
+    Stage(fuse_idioms, "laid_out"),
+    Stage(fuse_scale, "laid_out"),
+    Stage(fuse_activation, "laid_out"),
+    Stage(fuse_residual, "laid_out"),
+    Stage(fuse_gate, "laid_out"),
+    Stage(fuse_pointwise, "fused"),
+)
+
+
+@dataclass
+class Compilation:
+    """What one compilation did: the final graph, its plan, each pass's report and time."""
+
+    model: ir.Model
+    plan: Plan
+    target: Target
+    reports: list[PassReport] = field(default_factory=list)
+    times_ms: dict[str, float] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
+
+
+Watch = Callable[[str, ir.Model], None]
+
+
+def compile(
+    source: Any,
+    target: str = "host",
+    output: str | PathLike[str] | None = None,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    watch: Watch | None = None,
+) -> Path:
+    """Compiles a model to a package and returns the package's path.
+
+    source: a path (.onnx, .pt2), "module:factory" (a PyTorch module and its example inputs), an `onnx.ModelProto`, an
+    `onnx_ir.Model` or a `torch.export.ExportedProgram`.
+    target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
+    inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}.
+    watch: called as watch(stage name, model) after every stage.
+    Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output not writable).
+    """
+    done = compile_plan(source, target, inputs, watch=watch)
+    path = Path(output) if output is not None else Path(f"{_stem(source, done.model)}.{target}.tcpkg")
+    return write_package(done.plan, path)
+
+
+def compile_plan(
+    source: Any,
+    target: str = "host",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    watch: Watch | None = None,
+    prefer: str | None = None,
+) -> Compilation:
+    """Like `compile`, without writing: the graph, the plan and the reports. `prefer`: a kernel row's name (see lowering)."""
+    chosen = resolve(target)
+    model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
+    check(model, "imported")
+    if watch:
+        watch("load", model)
+    done = Compilation(model, Plan(target), chosen)
+    for stage in STAGES:
+        _run_stage(stage, done, watch)
+    started = time.perf_counter()
+    done.plan = lower_graph(done.model, chosen, prefer)
+    done.copies = refusals(done.model)
+    done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
+    done.plan.facts = {"compiler": f"tiercast {__version__}", "model": _stem(source, model), "target": target}
+    return done
+
+
+def resolve(name: str) -> Target:
+    """The target, with `has` of the host read from this CPU."""
+    found = find_target(name)
+    if found.toolchain is not None:
+        return found
+    from tiercast import _native  # a cross compilation needs no native build
+
+    return dataclasses.replace(found, has=frozenset(_native.cpu_features()))
+
+
+def stage_names() -> list[str]:
+    """Names for `--print-after`, in order."""
+    return ["load", *(stage.name for stage in STAGES)]
+
+
+def check_stage_name(name: str) -> str:
+    """The name itself; UsageError lists the known ones when it is none of them."""
+    if name not in stage_names():
+        raise UsageError(f"stage {name!r} is unknown; stages in order: {', '.join(stage_names())}")
+    return name
+
+
+def _run_stage(stage: Stage, done: Compilation, watch: Watch | None) -> None:
+    started = time.perf_counter()
+    done.reports.append(stage.run(done.model))
+    done.times_ms[stage.name] = (time.perf_counter() - started) * 1e3
+    check(done.model, stage.spec)
+    if watch:
+        watch(stage.name, done.model)
+
+
+def _stem(source: Any, model: ir.Model) -> str:
+    if isinstance(source, (str, PathLike)):
+        return Path(str(source).replace(":", "_")).stem
+    return model.graph.name or "model"

@@ -1,0 +1,90 @@
+"""Runs a package on another target than this machine: its own `tiercast-run`, under the target's emulator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from tiercast.codegen.build import build
+from tiercast.errors import PackageError, UsageError
+from tiercast.lower.plan import Port
+from tiercast.package.file import read_package
+from tiercast.session import NUMPY_DTYPES
+from tiercast.target import Target, find_target
+
+
+def run_on_target(
+    pkg: str | Path,
+    inputs: Mapping[str, np.ndarray],
+    target: str,
+    cpu: str | None = None,
+    threads: int = 1,
+    timeout_s: float = 600.0,
+) -> dict[str, np.ndarray]:
+    """Outputs by name of a package run by the target's runtime (under its emulator where it has one).
+
+    cpu: a CPU model of the emulator, say "cortex-a53"; default: the emulator's own.
+    Raises ToolchainError when the target can't be built here, UsageError on wrong inputs, PackageError when the run fails.
+    """
+    plan = read_package(Path(pkg))
+    with tempfile.TemporaryDirectory(prefix="tiercast-run-") as folder:
+        command = [str(pkg), "--threads", str(threads), "--output-dir", folder]
+        for port in plan.inputs:
+            command += ["--input", f"{port.name}={_write_input(port, inputs, Path(folder))}"]
+        run_tool(target, command, cpu, timeout_s)
+        return {port.name: _read_output(port, Path(folder) / f"{index}.bin") for index, port in enumerate(plan.outputs)}
+
+
+def bound_kernels(pkg: str | Path, target: str, cpu: str | None = None) -> list[dict[str, str]]:
+    """name, op, kernel (bound) and chosen of each step, as the target's runtime binds them on `cpu`."""
+    steps: list[dict[str, str]] = json.loads(run_tool(target, [str(pkg), "--list"], cpu))["steps"]
+    return steps
+
+
+def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, timeout_s: float = 600.0) -> str:
+    """Standard output of the target's `tiercast-run` with these arguments; PackageError with its message when it fails."""
+    found = find_target(target)
+    program = _tool(target)
+    command = [*emulator(found, cpu), str(program), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise PackageError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from error
+    if done.returncode:
+        raise PackageError(f"{target}{f' ({cpu})' if cpu else ''}: exit code {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@cache
+def _tool(target: str) -> Path:
+    return build(target) / "tiercast-run"
+
+
+def emulator(target: Target, cpu: str | None) -> list[str]:
+    """The command that runs the target's programs here, for a CPU model; empty for this machine."""
+    if cpu is not None and not target.emulator:
+        raise UsageError(f"target {target.name} runs natively; it takes no CPU model ({cpu!r})")
+    return [*target.emulator, *(["-cpu", cpu] if cpu else [])]
+
+
+def _write_input(port: Port, inputs: Mapping[str, np.ndarray], folder: Path) -> Path:
+    if port.name not in inputs:
+        raise UsageError(f"input {port.name!r} of shape {port.dims} is missing")
+    array = np.ascontiguousarray(inputs[port.name])
+    if array.dtype != NUMPY_DTYPES[port.dtype] or array.shape != port.dims:
+        raise UsageError(
+            f"input {port.name!r} must be {port.dtype} of shape {port.dims}, got {array.dtype} of shape {array.shape}"
+        )
+    path = folder / f"in-{len(list(folder.iterdir()))}.bin"
+    array.tofile(path)
+    return path
+
+
+def _read_output(port: Port, path: Path) -> np.ndarray:
+    return np.fromfile(path, NUMPY_DTYPES[port.dtype]).reshape(port.dims)
