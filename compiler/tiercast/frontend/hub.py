@@ -12,7 +12,7 @@ from onnx import inliner, shape_inference
 from tiercast.errors import ModelError
 from tiercast.frontend.dimensions import fix_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
-from tiercast.ir.composites import has_body
+from tiercast.ir.composites import add_default_attributes, has_body
 from tiercast.ir.support import check_support
 from tiercast.ops.registry import legalizers
 
@@ -65,6 +65,9 @@ def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
 
 def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
     del proto.graph.value_info[:]
+    for node in proto.graph.node:  # inference goes through bodies, which lose defaults that are left out
+        if node.domain == "" and node.op_type not in legalizers() and has_body(node.op_type, HUB_OPSET):
+            add_default_attributes(node, HUB_OPSET)
     try:
         return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:

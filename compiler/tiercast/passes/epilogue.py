@@ -49,11 +49,8 @@ def is_finished(node: ir.Node) -> str | None:
 
 
 def mark_inner(producer: ir.Node, final: ir.Value) -> None:
-    """Tells that the producer's own output now holds the elements of `final`, when a reshape stands between."""
+    """The producer's own output, when a reshape stands between, holds no value of the model in its shape any more."""
     inner = producer.outputs[0]
-    if inner is final:
-        return
-    for key in ("source", "perm"):
-        inner.metadata_props.pop(key, None)
-        if key in final.metadata_props:
-            inner.metadata_props[key] = final.metadata_props[key]
+    if inner is not final:
+        inner.metadata_props.pop("source", None)
+        inner.metadata_props.pop("perm", None)

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import array, remove_dead
 from tiercast.ir.report import PassReport
 from tiercast.ir.slots import set_attribute
+from tiercast.ops.program import text
 from tiercast.ops.registry import shape
 from tiercast.passes.epilogue import program_of
 
@@ -40,7 +41,7 @@ def fuse_idioms(model: ir.Model) -> PassReport:
         ):
             continue
         found = _recognise(node, places)
-        if found is not None:
+        if found is not None and found != (text(program)[0], node.inputs[0]):
             line, base = found
             node.resize_inputs(1)
             node.replace_input_with(0, base)
@@ -51,14 +52,14 @@ def fuse_idioms(model: ir.Model) -> PassReport:
 
 
 def _recognise(node: ir.Node, places: Mapping[ir.Node, int]) -> tuple[str, ir.Value] | None:
-    """The program line and its input: the nodes behind `node` are opened, the latest first, until one value is left."""
+    """The program line and its input. The nodes behind `node` are opened, the latest first; the furthest match counts."""
     frontier = {value for value in node.inputs if value is not None and not _is_number(value)}
+    found: tuple[str, ir.Value] | None = None
     for _ in range(_MOST_NODES):
         if len(frontier) == 1:
             base = next(iter(frontier))
             line = _name(node, base) if shape(base) == shape(node.outputs[0]) else None
-            if line is not None:
-                return line, base
+            found = found if line is None else (line, base)
         latest = max(frontier, key=lambda value: _place(value, places), default=None)
         producer = latest.producer() if latest is not None else None
         if (
@@ -67,10 +68,10 @@ def _recognise(node: ir.Node, places: Mapping[ir.Node, int]) -> tuple[str, ir.Va
             or program_of(producer) is None
             or latest.dtype != ir.DataType.FLOAT
         ):
-            return None
+            return found
         frontier.discard(latest)
         frontier |= {value for value in producer.inputs if value is not None and not _is_number(value)}
-    return None
+    return found
 
 
 def _place(value: ir.Value, places: Mapping[ir.Node, int]) -> int:
@@ -207,6 +208,5 @@ _FUNCTIONS: dict[str, Function] = {
     "mish": lambda x: x * np.tanh(_softplus(x)),
 }
 _NAMED = frozenset(
-    "relu clip leaky_relu prelu elu sigmoid tanh hard_swish hard_sigmoid silu gelu gelu_tanh mish softplus exp log sqrt abs neg "
-    "max min".split()
+    "relu clip leaky_relu prelu elu sigmoid tanh hard_swish hard_sigmoid silu gelu gelu_tanh mish softplus".split()
 )

@@ -15,7 +15,7 @@ def split_attention(node: ir.Node) -> str | None:
 
     q [N,H,L,D], k [N,H,S,D], v [N,H,S,E] or rank 3 with the heads in the last dimension; mask of floats, broadcast to
     [N,H,L,S]. Returns the refusal, with nothing changed, for what the identity does not say: past and present state,
-    other outputs, grouped heads, softcap, causal or boolean masks.
+    other outputs, grouped heads, softcap, boolean masks.
     """
     refusal = _refusal(node)
     if refusal is not None:
@@ -41,8 +41,8 @@ def _refusal(node: ir.Node) -> str | None:
         return "it has past state"
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return "its present state or scores are used"
-    if any(_int(node, name) for name in ("is_causal", "qk_matmul_output_mode")):
-        return "it is causal or returns scores"
+    if _int(node, "qk_matmul_output_mode"):
+        return "it returns scores"
     if "softcap" in node.attributes and node.attributes["softcap"].as_float() != 0.0:
         return "it has a softcap"
     mask = node.inputs[3] if len(node.inputs) > 3 else None
@@ -81,8 +81,12 @@ class _Builder:
         scaled = self._add("Mul", [query, factor], (batch, heads, queries, depth))
         turned = self._add("Transpose", [key], (batch, heads, depth, keys), {"perm": [0, 1, 3, 2]})
         scores = self._add("MatMul", [scaled, turned], (batch, heads, queries, keys))
-        if mask is not None:
-            scores = self._add("Add", [scores, mask], (batch, heads, queries, keys))
+        masks = [] if mask is None else [mask]
+        if _int(self._node, "is_causal"):  # query i sees keys 0..i
+            future = np.triu(np.full((queries, keys), -np.inf, np.float32), 1)
+            masks.append(self._constant("causal", future))
+        for item in masks:
+            scores = self._add("Add", [scores, item], (batch, heads, queries, keys))
         weights = self._add("Softmax", [scores], (batch, heads, queries, keys), {"axis": -1})
         return self._add("MatMul", [weights, value], (batch, heads, queries, width))
 

@@ -12,7 +12,9 @@ from onnx import inliner
 from tiercast.ir.composites import add_default_attributes, has_body
 from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport
+from tiercast.ir.support import runtime_nodes
 from tiercast.ops.registry import legalizers
+from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.split_attention import split_attention
 
 _HUB_OPSET = 23
@@ -21,7 +23,8 @@ _HUB_OPSET = 23
 def split_composites(model: ir.Model) -> PassReport:
     """Expands, in place and again until none is left, every operator without a legalisation that has a function body.
 
-    Plain attention is split by a shorter identity than its ONNX body. Run fold_constants after it.
+    Plain attention is split by a shorter identity than its ONNX body. Bodies compute with shapes, so constants are folded
+    after them.
     """
     report = PassReport("split_composites")
     known = legalizers()
@@ -34,12 +37,13 @@ def split_composites(model: ir.Model) -> PassReport:
             else:
                 report.refuse(node, refusal)
     while True:
-        found = [node for node in model.graph if _is_composite(node, known.__contains__)]
+        found = [node for node in runtime_nodes(model.graph) if _is_composite(node, known.__contains__)]
         if not found:
             return report
         for node in found:
             report.apply(node, "replaced by its ONNX function body")
         _expand(model, {node.op_type for node in found})
+        fold_constants(model)
 
 
 def _is_composite(node: ir.Node, is_known: Callable[[str], bool]) -> bool:
