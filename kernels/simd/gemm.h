@@ -62,23 +62,24 @@ TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const float* b)
 }
 
 // A is loaded four k at a time and multiplied by element.
-template <class L, int ROWS, int NV>
-TC_INLINE const float* accumulate(V (&acc)[ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b, int64_t ldb) {
+template <class L, int ROWS, int NV, int SETS>
+TC_INLINE const float* accumulate(V (&acc)[SETS][ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b, int64_t ldb) {
   int64_t k = 0;
   for (; k + 4 <= run; k += 4) {
     V av[ROWS];
     for (int r = 0; r < ROWS; ++r) av[r] = v_load(a + r * lda + k);
-    step_lane<0>(acc, av, b);
-    step_lane<1>(acc, av, b + ldb);
-    step_lane<2>(acc, av, b + 2 * ldb);
-    step_lane<3>(acc, av, b + 3 * ldb);
+    step_lane<0>(acc[0], av, b);
+    step_lane<1>(acc[1 % SETS], av, b + ldb);
+    step_lane<2>(acc[2 % SETS], av, b + 2 * ldb);
+    step_lane<3>(acc[3 % SETS], av, b + 3 * ldb);
     b += 4 * ldb;
   }
+#pragma clang loop unroll(disable)
   for (; k < run; ++k) {
     V bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
     for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < NV; ++v) acc[r][v] = vfmaq_n_f32(acc[r][v], bv[v], a[r * lda + k]);
+      for (int v = 0; v < NV; ++v) acc[0][r][v] = vfmaq_n_f32(acc[0][r][v], bv[v], a[r * lda + k]);
     }
     b += ldb;
   }
@@ -86,49 +87,71 @@ TC_INLINE const float* accumulate(V (&acc)[ROWS][NV], const float* a, int64_t ld
 }
 #else
 // A is broadcast from memory. Three rows share a pointer (x86 addresses base, base + lda and base + 2 lda), so none spills.
-template <class L, int ROWS, int NV>
-TC_INLINE const float* accumulate(typename L::T (&acc)[ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b,
+template <class L, int ROWS, int NV, int SETS>
+TC_INLINE const float* accumulate(typename L::T (&acc)[SETS][ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b,
                                   int64_t ldb) {
   enum { GROUPS = (ROWS + 2) / 3 };
   const float* p[GROUPS];
   for (int g = 0; g < GROUPS; ++g) p[g] = a + 3 * g * lda;
-  for (int64_t k = 0; k < run; ++k) {
+  const auto step = [&](int set) TC_LAMBDA_INLINE {
     typename L::T bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = L::load(b + v * L::N);
 #pragma clang loop unroll(full)
     for (int r = 0; r < ROWS; ++r) {
       const typename L::T x = L::set1(p[r / 3][(r % 3) * lda]);
-      for (int v = 0; v < NV; ++v) acc[r][v] = L::fma(x, bv[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) acc[set][r][v] = L::fma(x, bv[v], acc[set][r][v]);
     }
     for (int g = 0; g < GROUPS; ++g) ++p[g];
     b += ldb;
+  };
+  int64_t k = 0;
+  for (; k + SETS <= run; k += SETS) {
+#pragma clang loop unroll(full)
+    for (int set = 0; set < SETS; ++set) step(set);
   }
+  for (; k < run; ++k) step(0);
   return b;
 }
 #endif
 
+// Small tiles keep several sums per element, so that one FMA need not wait for the one before.
+template <int SUMS>
+struct SetsOf {
+  enum { value = SUMS >= 8 ? 1 : SUMS >= 4 ? 2 : 4 };
+};
+
 template <class L, int ROWS, int NV>
 TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
-  typename L::T acc[ROWS][NV];
+  enum { SETS = SetsOf<ROWS * NV>::value };
+  typename L::T acc[SETS][ROWS][NV];
   for (int v = 0; v < NV; ++v) {
     const typename L::T bias = L::load(s.bias + v * L::N);
-    for (int r = 0; r < ROWS; ++r) acc[r][v] = bias;
+    for (int r = 0; r < ROWS; ++r) acc[0][r][v] = bias;
   }
   if (s.residual != nullptr) {
     for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < NV; ++v) acc[r][v] = L::add(acc[r][v], L::load(s.residual + r * s.ldr + v * L::N));
+      for (int v = 0; v < NV; ++v) acc[0][r][v] = L::add(acc[0][r][v], L::load(s.residual + r * s.ldr + v * L::N));
+    }
+  }
+  for (int set = 1; set < SETS; ++set) {
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < NV; ++v) acc[set][r][v] = L::set1(0.0f);
     }
   }
   const float* b = s.b;
   for (int64_t i = 0; i < rows.outer; ++i) {
     for (int64_t j = 0; j < rows.inner; ++j) {
       const float* a = rows.a + i * rows.outer_stride + j * rows.inner_stride;
-      b = accumulate<L, ROWS, NV>(acc, a, rows.lda, rows.run, b, s.ldb);
+      b = accumulate<L, ROWS, NV, SETS>(acc, a, rows.lda, rows.run, b, s.ldb);
     }
   }
   const typename L::T lo = L::set1(s.lo), hi = L::set1(s.hi);
   for (int r = 0; r < ROWS; ++r) {
-    for (int v = 0; v < NV; ++v) L::store(s.c + r * s.ldc + v * L::N, L::clamp(acc[r][v], lo, hi));
+    for (int v = 0; v < NV; ++v) {
+      typename L::T sum = acc[0][r][v];
+      for (int set = 1; set < SETS; ++set) sum = L::add(sum, acc[set][r][v]);
+      L::store(s.c + r * s.ldc + v * L::N, L::clamp(sum, lo, hi));
+    }
   }
 }
 

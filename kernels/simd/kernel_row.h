@@ -13,6 +13,7 @@
   }
 
 #define TC_INLINE inline __attribute__((always_inline))
+#define TC_LAMBDA_INLINE __attribute__((always_inline))
 #define TC_NOINLINE __attribute__((noinline))
 
 #endif
