@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # (share of the iterations, [(size, batch), ...] in turn): small pictures first, they cost a fifth
-STAGES = ((0.44, [(64, 32)]), (0.16, [(128, 24)]), (0.40, [(128, 24), (256, 8), (256, 8)]))
+STAGES = ((0.44, [(64, 32)]), (0.16, [(128, 24)]), (0.40, [(128, 20), (256, 6)]))
 EMPTY_UNTIL, OWN_FROM = 0.5, 0.66  # before: no previous mask at all; after: the net's own previous output
 PEAK_RATE, EMA_DECAY, SAVE_EVERY, VALIDATE_EVERY = 4e-3, 0.998, 250, 1000
 
