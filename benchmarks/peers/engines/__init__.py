@@ -1,9 +1,9 @@
 """One file per engine: how a reference model is converted for it and run by it.
 
 Each module has `PYTHON` (which environment runs it), `MODULE` (what a process imports before its memory is
-measured), `FILES` (what ships, for the size column), `convert(name, folder)` and a class `Engine`. A timed call
-hands over the input buffers, infers, and has the outputs in host memory, by the engine's own low-overhead path.
-f32 means f32: reduced precision is off.
+measured), `FILES` (what ships, for the size column), `convert(name, folder)` and a class `Engine`.
+A timed call hands over the input buffers, infers, and has the outputs in host memory, by the engine's own
+low-overhead path. f32 means f32: reduced precision is off.
 """
 
 from __future__ import annotations
