@@ -60,11 +60,11 @@ STAGES: tuple[Stage, ...] = (
     Stage(assign_layout, "laid_out"),
     Stage(remove_copies, "laid_out"),
     Stage(fuse_pad, "laid_out"),
+    Stage(fuse_gate, "laid_out"),
     Stage(fuse_idioms, "laid_out"),
     Stage(fuse_scale, "laid_out"),
     Stage(fuse_activation, "laid_out"),
     Stage(fuse_residual, "laid_out"),
-    Stage(fuse_gate, "laid_out"),
     Stage(fuse_pointwise, "fused"),
 )
 
@@ -117,7 +117,7 @@ def compile_plan(
     """Like `compile`, without writing: the graph, the plan and the reports. `prefer`: a kernel row's name (see lowering)."""
     chosen = resolve(target)
     model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
-    check(model, "imported")
+    check(model, "loaded")
     if watch:
         watch("load", model)
     done = Compilation(model, Plan(target), chosen)
