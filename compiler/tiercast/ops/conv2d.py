@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
@@ -18,6 +18,7 @@ from tiercast.ops.convolution import (
     image_input,
     residual_of,
     spatial_pair,
+    weight_name,
     weight_of,
     window_size,
 )
@@ -33,14 +34,14 @@ BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 class Conv2d(Op):
     """y = activation(conv(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    x f32 [N,H,W,C]; weight f32 constant [OC,C/group,KH,KW]; bias, slope f32 constant [OC]; residual f32 [N,OH,OW,OC].
-    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate. Output f32 [N,OH,OW,OC] with
-    OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
+    x f32 [N,H,W,C]; weight f32 constant [OC,C/group,KH,KW]; bias, slope f32 constant [OC]; residual like y.
+    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
+    Output f32 [N,OH,OW,OC], OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
     """
 
     onnx = ("Conv",)
     inputs = ("x", "weight", "bias?", "slope?", "residual?")
-    attributes = {
+    attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
         "dilations": [1, 1],
@@ -55,20 +56,23 @@ class Conv2d(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX Conv, 1-D or 2-D, to Conv2d or (one filter per channel) DepthwiseConv2d; GraphError for 3-D and computed weights."""
+        """ONNX Conv, 1-D or 2-D, to Conv2d or (one filter per channel) DepthwiseConv2d.
+
+        GraphError for 3-D convolutions, computed weights and negative pads.
+        """
         image, spatial = image_input(node, layout)
         weight = constant_weight(node, layout)
         strides = spatial_pair(node, "strides", 1, spatial)
         dilations = spatial_pair(node, "dilations", 1, spatial)
         group = int(attr(node, "group", 1))
         pads = explicit_pads(node, shape(image)[1:3], weight.shape[2:], strides, dilations, spatial)
-        attributes = {"strides": strides, "pads": pads, "dilations": dilations}
+        attributes: dict[str, object] = {"strides": strides, "pads": pads, "dilations": dilations}
         channels = shape(image)[3]
         depthwise = group > 1 and group == channels == weight.shape[0] and weight.shape[1] == 1
         if not depthwise:
             attributes |= {"group": group}
         bias, computed_bias = bias_operands(node, layout)
-        operands = [image, layout.constant(weight, f"{node.inputs[1].name}" if node.inputs[1] else "weight"), bias]
+        operands = [image, layout.constant(weight, weight_name(node)), bias]
         made = layout.emit("DepthwiseConv2d" if depthwise else "Conv2d", operands, attributes)[0]
         bind_image(node, layout, add_computed_bias(layout, made, computed_bias), spatial)
 
@@ -81,8 +85,11 @@ class Conv2d(Op):
             raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if group < 1 or channels != weight.shape[1] * group or weight.shape[0] % group:
-            raise GraphError(f"{where(node)}: {channels} channels and weight {weight.shape} do not divide into group={group}")
-        return [(ir.DataType.FLOAT, (batch, window_size(node, height, 0), window_size(node, width, 1), weight.shape[0]))]
+            raise GraphError(
+                f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
+            )
+        out_size = window_size(node, height, 0), window_size(node, width, 1)
+        return [(ir.DataType.FLOAT, (batch, *out_size, weight.shape[0]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; weight, bias and slope packed for the chosen row."""
@@ -92,7 +99,7 @@ class Conv2d(Op):
         panels = panels_for(row)
         k, columns = kernel_h * kernel_w * in_channels, out_channels // group
         grouped = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)
-        bias = channel_vector(node, 2, out_channels)
+        bias = channel_vector(node, 2, out_channels, default=0.0)
         slope = channel_vector(node, 3, out_channels)
         residual, residual_mode = residual_of(node, 4)
         block = max(BLOCK_ROWS[0], min(BLOCK_ROWS[1], BLOCK_FLOATS // k))
@@ -103,7 +110,7 @@ class Conv2d(Op):
             inputs=[
                 node.inputs[0],
                 low.const(panels.pack(grouped.reshape(group, k, columns)), "weight"),
-                low.const(panels.pad((np.zeros(out_channels) if bias is None else bias).reshape(group, columns)), "bias"),
+                low.const(panels.pad(bias.reshape(group, columns)), "bias"),
                 None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
                 residual,
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from tiercast.ops.convolution import (
     explicit_pads,
     image_input,
     spatial_pair,
+    weight_name,
     weight_of,
 )
 from tiercast.ops.layouter import Layouter
@@ -32,13 +34,14 @@ MAX_STRIDE = 64
 class ConvTranspose2d(Op):
     """y = activation(conv_transpose(x, weight) + bias).
 
-    x f32 [N,H,W,C]; weight f32 constant [C,OC/group,KH,KW]; bias, slope f32 constant [OC]; pads = top, left, bottom, right >= 0.
+    x f32 [N,H,W,C]; weight f32 constant [C,OC/group,KH,KW]; bias, slope f32 constant [OC].
+    pads = top, left, bottom, right, all >= 0; strides at most 64.
     Output f32 [N,OH,OW,OC], OH = (H - 1) * stride - top - bottom + (KH - 1) * dilation + 1 + output_padding.
     """
 
     onnx = ("ConvTranspose",)
     inputs = ("x", "weight", "bias?", "slope?")
-    attributes = {
+    attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
         "dilations": [1, 1],
@@ -55,7 +58,7 @@ class ConvTranspose2d(Op):
         """ONNX ConvTranspose, 1-D or 2-D; GraphError for 3-D, computed weights and negative pads."""
         image, spatial = image_input(node, layout)
         weight = constant_weight(node, layout)
-        attributes = {
+        attributes: dict[str, Any] = {
             "strides": spatial_pair(node, "strides", 1, spatial),
             "dilations": spatial_pair(node, "dilations", 1, spatial),
             "output_padding": spatial_pair(node, "output_padding", 0, spatial),
@@ -63,8 +66,8 @@ class ConvTranspose2d(Op):
         }
         attributes["pads"] = _pads(node, shape(image)[1:3], weight.shape[2:], attributes, spatial)
         bias, computed_bias = bias_operands(node, layout)
-        name = f"{node.inputs[1].name}" if node.inputs[1] else "weight"
-        made = layout.emit("ConvTranspose2d", [image, layout.constant(weight, name), bias], attributes)[0]
+        operands = [image, layout.constant(weight, weight_name(node)), bias]
+        made = layout.emit("ConvTranspose2d", operands, attributes)[0]
         bind_image(node, layout, add_computed_bias(layout, made, computed_bias), spatial)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
@@ -76,7 +79,9 @@ class ConvTranspose2d(Op):
             raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if channels != weight.shape[0] or group < 1 or channels % group:
-            raise GraphError(f"{where(node)}: {channels} channels and weight {weight.shape} do not divide into group={group}")
+            raise GraphError(
+                f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
+            )
         if max(attr(node, "strides")) > MAX_STRIDE:
             raise GraphError(f"{where(node)}: strides={attr(node, 'strides')} must be at most {MAX_STRIDE}")
         sizes = (_size(node, height, 0), _size(node, width, 1))
@@ -104,14 +109,15 @@ class ConvTranspose2d(Op):
         k = channels // group * max(len(ys) for ys, _ in phases) * max(len(xs) for _, xs in phases)
         block = max(BLOCK_ROWS[0], min(BLOCK_ROWS[1], BLOCK_FLOATS // k))
         out_channels = columns * group
-        bias, slope = channel_vector(node, 2, out_channels), channel_vector(node, 3, out_channels)
+        bias = channel_vector(node, 2, out_channels, default=0.0)
+        slope = channel_vector(node, 3, out_channels)
         low.call(
             node,
             row,
             inputs=[
                 node.inputs[0],
                 low.const(np.concatenate(packed), "weight"),
-                low.const(panels.pad((np.zeros(out_channels) if bias is None else bias).reshape(group, columns)), "bias"),
+                low.const(panels.pad(bias.reshape(group, columns)), "bias"),
                 None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
             ],
             outputs=[node.outputs[0]],
@@ -138,7 +144,7 @@ class ConvTranspose2d(Op):
 
 
 def _taps(kernel: int, stride: int, dilation: int, residue: int) -> list[int]:
-    """Taps whose offset leaves `residue` modulo the stride, in descending order (the input is walked upwards)."""
+    """Taps whose offset leaves `residue` modulo the stride, descending: the input is walked upwards."""
     return [tap for tap in reversed(range(kernel)) if tap * dilation % stride == residue]
 
 
@@ -148,16 +154,17 @@ def _size(node: ir.Node, extent: int, axis: int) -> int:
     reach = (weight_of(node).shape[2 + axis] - 1) * attr(node, "dilations")[axis] + 1
     size = int((extent - 1) * stride - pads[axis] - pads[axis + 2] + reach + extra)
     if stride < 1 or extra < 0 or min(pads) < 0 or size < 1:
-        raise GraphError(f"{where(node)}: strides, pads={pads}, output_padding={extra} give an output of size {size} (axis {axis})")
+        raise GraphError(
+            f"{where(node)}: pads={pads}, output_padding={extra} give size {size} along axis {axis}"
+        )
     return size
 
 
 def _pads(
-    node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object], spatial: int
+    node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any], spatial: int
 ) -> list[int]:
     """[top, left, bottom, right] from pads, or from output_shape or auto_pad SAME_* as ONNX says."""
     strides, dilations, extra = attributes["strides"], attributes["dilations"], attributes["output_padding"]
-    assert isinstance(strides, list) and isinstance(dilations, list) and isinstance(extra, list)
     mode = attr(node, "auto_pad") or "NOTSET"
     wanted = [int(item) for item in attr(node, "output_shape") or []]
     if not wanted and not mode.startswith("SAME"):
@@ -165,12 +172,15 @@ def _pads(
     if wanted and spatial == 1:
         wanted = [1, *wanted[-1:]]
     goal = wanted[-2:] or [extent * step for extent, step in zip(size, strides, strict=True)]
+    axes = zip(size, strides, extra, kernel, dilations, goal, strict=True)
     total = [
         step * (extent - 1) + more + (taps - 1) * dilation + 1 - out
-        for extent, step, more, taps, dilation, out in zip(size, strides, extra, kernel, dilations, goal, strict=True)
+        for extent, step, more, taps, dilation, out in axes
     ]
     if min(total) < 0:
-        raise GraphError(f"{where(node)}: output_shape={goal} needs negative pads {total}; use output_padding")
+        raise GraphError(
+            f"{where(node)}: output_shape={goal} needs negative pads {total}: use output_padding"
+        )
     small = [item // 2 for item in total]
     large = [item - half for item, half in zip(total, small, strict=True)]
     return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]

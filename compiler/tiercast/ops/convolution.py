@@ -1,8 +1,9 @@
-"""What Conv2d, DepthwiseConv2d and ConvTranspose2d share: ONNX attributes, spatial sizes, constant operands."""
+"""What the convolution ops share: ONNX attributes, spatial sizes, constant operands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import onnx_ir as ir
@@ -15,14 +16,27 @@ SEQUENCE_LAST: Perm = (0, 2, 1)  # N,C,L -> N,L,C
 
 
 def constant_weight(node: ir.Node, layout: Layouter) -> np.ndarray:
-    """The weight (input 1) of an ONNX convolution as f32 of rank 4, a 1-D one with height 1; GraphError if it is computed."""
+    """The weight (input 1) of an ONNX convolution as f32 of rank 4, a 1-D one with height 1.
+
+    GraphError when it is computed at run time, or of a 3-D convolution.
+    """
     weight = layout.const(node.inputs[1])
     if weight is None:
-        raise GraphError(f"{where(node)}: the weight is computed at run time; convolutions need a constant weight (fold it, or use MatMul)")
+        raise GraphError(
+            f"{where(node)}: the weight is computed at run time; a convolution needs a constant one"
+        )
     if weight.ndim not in (3, 4):
-        raise GraphError(f"{where(node)}: weight of rank {weight.ndim}; 1-D and 2-D convolutions are supported (rank 3 and 4)")
+        raise GraphError(
+            f"{where(node)}: weight of rank {weight.ndim}; 1-D and 2-D convolutions (rank 3, 4) are supported"
+        )
     wide = weight if weight.ndim == 4 else weight[:, :, None, :]
     return np.ascontiguousarray(wide, np.float32)
+
+
+def weight_name(node: ir.Node) -> str:
+    """The name of an ONNX convolution's weight."""
+    weight = node.inputs[1]
+    return (weight.name if weight is not None else None) or "weight"
 
 
 def spatial_pair(node: ir.Node, name: str, default: int, spatial: int) -> list[int]:
@@ -34,7 +48,12 @@ def spatial_pair(node: ir.Node, name: str, default: int, spatial: int) -> list[i
 
 
 def explicit_pads(
-    node: ir.Node, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], spatial: int
+    node: ir.Node,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    spatial: int,
 ) -> list[int]:
     """[top, left, bottom, right] from `pads` or `auto_pad`; GraphError on a negative pad."""
     mode = attr(node, "auto_pad") or "NOTSET"
@@ -50,12 +69,13 @@ def explicit_pads(
         return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]
     values = [int(item) for item in attr(node, "pads") or [0] * (2 * spatial)]
     if len(values) != 2 * spatial or min(values, default=0) < 0:
-        raise GraphError(f"{where(node)}: pads={values} must be {2 * spatial} values >= 0 (slice the input for negative pads)")
+        rule = f"must be {2 * spatial} values >= 0; slice the input instead of padding by a negative number"
+        raise GraphError(f"{where(node)}: pads={values} {rule}")
     return values if spatial == 2 else [0, values[0], 0, values[1]]
 
 
 def image_input(node: ir.Node, layout: Layouter) -> tuple[ir.Value, int]:
-    """The NHWC physical form of input 0 and its number of spatial axes; a sequence [N,C,L] becomes an image of height 1."""
+    """Input 0 as an NHWC image and its number of spatial axes; [N,C,L] becomes an image of height 1."""
     value = node.inputs[0]
     assert value is not None
     dims = layout.shape(value)
@@ -64,7 +84,9 @@ def image_input(node: ir.Node, layout: Layouter) -> tuple[ir.Value, int]:
     if len(dims) == 3:
         batch, channels, length = dims
         return layout.alias(layout.as_perm(value, SEQUENCE_LAST), (batch, 1, length, channels)), 1
-    raise GraphError(f"{where(node)}: input of shape {dims}; 1-D and 2-D convolutions are supported (rank 3 and 4)")
+    raise GraphError(
+        f"{where(node)}: input of shape {dims}; 1-D and 2-D convolutions (rank 3, 4) are supported"
+    )
 
 
 def bind_image(node: ir.Node, layout: Layouter, image: ir.Value, spatial: int) -> None:
@@ -95,7 +117,10 @@ def add_computed_bias(layout: Layouter, image: ir.Value, bias: ir.Value | None) 
 
 
 def window_size(node: ir.Node, extent: int, axis: int) -> int:
-    """Output size of a physical convolution along `axis` (0 height, 1 width); GraphError when the kernel does not fit."""
+    """Output size of a physical convolution along `axis` (0 height, 1 width).
+
+    GraphError when the kernel does not fit or the attributes are out of range.
+    """
     pads, kernel = attr(node, "pads"), weight_of(node).shape[2 + axis]
     reach = (kernel - 1) * attr(node, "dilations")[axis] + 1
     padded = extent + pads[axis] + pads[axis + 2]
@@ -104,7 +129,9 @@ def window_size(node: ir.Node, extent: int, axis: int) -> int:
     if attr(node, "pad_mode") == "reflect" and max(pads[axis], pads[axis + 2]) >= extent:
         raise GraphError(f"{where(node)}: reflect pads {pads} must be below the input's size {extent}")
     if reach > padded:
-        raise GraphError(f"{where(node)}: kernel of reach {reach} is wider than the padded input {padded} (axis {axis})")
+        raise GraphError(
+            f"{where(node)}: kernel of reach {reach} exceeds the padded input {padded} (axis {axis})"
+        )
     return int((padded - reach) // attr(node, "strides")[axis] + 1)
 
 
@@ -116,11 +143,20 @@ def weight_of(node: ir.Node) -> np.ndarray:
     return weight
 
 
-def channel_vector(node: ir.Node, index: int, channels: int) -> np.ndarray | None:
-    """Optional constant input `index` (bias or slope) spread to [channels]; None when absent, GraphError when it does not fit."""
+@overload
+def channel_vector(node: ir.Node, index: int, channels: int) -> np.ndarray | None: ...
+@overload
+def channel_vector(node: ir.Node, index: int, channels: int, default: float) -> np.ndarray: ...
+def channel_vector(
+    node: ir.Node, index: int, channels: int, default: float | None = None
+) -> np.ndarray | None:
+    """Constant input `index` (bias or slope) as f32 [channels]; `default` (or None) when it is absent.
+
+    GraphError when it is no constant of 1 or `channels` values.
+    """
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None:
-        return None
+        return None if default is None else np.full(channels, default, np.float32)
     array = const(value)
     if array is None or array.size not in (1, channels):
         raise GraphError(f"{where(node)}: input {index} must be a constant of 1 or {channels} values")
@@ -128,7 +164,10 @@ def channel_vector(node: ir.Node, index: int, channels: int) -> np.ndarray | Non
 
 
 def residual_of(node: ir.Node, index: int) -> tuple[ir.Value | None, str]:
-    """Input `index` and the residual_mode the kernel needs ("none" without the input); GraphError when the shapes differ."""
+    """Input `index` and the residual_mode the kernel needs ("none" without the input).
+
+    GraphError when only one of the two is given or the shapes differ.
+    """
     mode = attr(node, "residual_mode")
     value = node.inputs[index] if index < len(node.inputs) else None
     if (value is None) != (mode == "none"):
@@ -136,6 +175,8 @@ def residual_of(node: ir.Node, index: int) -> tuple[ir.Value | None, str]:
     if value is None:
         return None, "none"
     if shape(value) != shape(node.outputs[0]):
-        raise GraphError(f"{where(node)}: residual of shape {shape(value)}, the output has {shape(node.outputs[0])}")
+        raise GraphError(
+            f"{where(node)}: residual of shape {shape(value)}, the output has {shape(node.outputs[0])}"
+        )
     # Without an activation, adding before or after it is one thing, and before costs the kernel nothing.
     return value, "add" if mode == "add_after" and attr(node, "activation") == "none" else mode

@@ -1,8 +1,9 @@
-"""DepthwiseConv2d: one filter per channel over channels-last images, with bias, residual and activation fused."""
+"""DepthwiseConv2d: one filter per channel over channels-last images, epilogue fused."""
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -20,13 +21,13 @@ _LANES = {"avx512": 16, "avx2": 8}
 class DepthwiseConv2d(Op):
     """y = activation(depthwise(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    x f32 [N,H,W,C]; weight f32 constant [C,1,KH,KW], KH <= 64; bias, slope f32 constant [C]; residual f32 [N,OH,OW,C].
-    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate. Output f32 [N,OH,OW,C]. Conv2d legalises
-    the ONNX Conv of this form.
+    x f32 [N,H,W,C]; weight f32 constant [C,1,KH,KW], KH <= 64; bias, slope f32 constant [C]; residual like y.
+    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate. Output f32 [N,OH,OW,C].
+    Conv2d legalises the ONNX Conv of this form.
     """
 
     inputs = ("x", "weight", "bias?", "slope?", "residual?")
-    attributes = {
+    attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
         "dilations": [1, 1],
@@ -48,14 +49,18 @@ class DepthwiseConv2d(Op):
             raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if weight.shape[:2] != (channels, 1) or weight.shape[2] > MAX_KERNEL_ROWS:
-            raise GraphError(f"{where(node)}: weight {weight.shape} must be [{channels}, 1, KH <= {MAX_KERNEL_ROWS}, KW]")
-        return [(ir.DataType.FLOAT, (batch, window_size(node, height, 0), window_size(node, width, 1), channels))]
+            raise GraphError(
+                f"{where(node)}: weight {weight.shape} must be [{channels}, 1, KH <= {MAX_KERNEL_ROWS}, KW]"
+            )
+        return [
+            (ir.DataType.FLOAT, (batch, window_size(node, height, 0), window_size(node, width, 1), channels))
+        ]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; the weight becomes [KH * KW, C]."""
         weight = weight_of(node)
         channels, _, kernel_h, kernel_w = weight.shape
-        bias, slope = channel_vector(node, 2, channels), channel_vector(node, 3, channels)
+        bias, slope = channel_vector(node, 2, channels, default=0.0), channel_vector(node, 3, channels)
         residual, residual_mode = residual_of(node, 4)
         taps = np.ascontiguousarray(weight.reshape(channels, -1).T, np.float32)
 
@@ -69,7 +74,7 @@ class DepthwiseConv2d(Op):
             inputs=[
                 node.inputs[0],
                 low.const(taps, "weight"),
-                low.const(np.zeros(channels, np.float32) if bias is None else bias, "bias"),
+                low.const(bias, "bias"),
                 None if slope is None else low.const(slope, "slope"),
                 residual,
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -22,13 +23,13 @@ BLOCK_ROWS = (16, 192)
 class Matmul(Op):
     """y = activation(scale * a @ b + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    a f32 [batch..., M, K]; b f32 [batch..., K, N], or [batch..., N, K] with trans_b; batch axes broadcast as in numpy.
+    a f32 [batch..., M, K]; b f32 [batch..., K, N], or [batch..., N, K] with trans_b; batches broadcast.
     bias, slope f32 constant [N]; residual f32 of y's shape. Output f32 [batch..., M, N].
     """
 
     onnx = ("MatMul", "Gemm")
     inputs = ("a", "b", "bias?", "slope?", "residual?")
-    attributes = {
+    attributes: ClassVar = {
         "trans_b": 0,
         "scale": 1.0,
         "activation": "none",
@@ -40,7 +41,7 @@ class Matmul(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX MatMul (any ranks, 1-D operands too) and Gemm (C that is no row vector is added by Pointwise)."""
+        """ONNX MatMul (any ranks, 1-D operands too) and Gemm (a C of several rows is added by Pointwise)."""
         if node.op_type == "Gemm":
             _legalize_gemm(node, layout)
         else:
@@ -58,13 +59,15 @@ class Matmul(Op):
         try:
             batch = np.broadcast_shapes(tuple(batch_a), tuple(batch_b))
         except ValueError as error:
-            raise GraphError(f"{where(node)}: batch axes of {shape(a)} and {shape(b)} do not broadcast") from error
+            raise GraphError(
+                f"{where(node)}: batch axes of {shape(a)} and {shape(b)} do not broadcast"
+            ) from error
         if k != rows:
             raise GraphError(f"{where(node)}: {shape(a)} @ {shape(b)}: inner sizes {k} and {rows} differ")
         return [(ir.DataType.FLOAT, (*batch, m, n))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One call; a constant b is scaled and packed for the chosen row, a computed one is packed by the kernel."""
+        """One call; a constant b is scaled and packed for the row, a computed one by the kernel."""
         a, b, y = node.inputs[0], node.inputs[1], node.outputs[0]
         assert a is not None and b is not None
         k, n = shape(a)[-1], shape(y)[-1]
@@ -73,9 +76,10 @@ class Matmul(Op):
         weight, scale = const(b), float(attr(node, "scale"))
         packed_b: Operand = b
         if weight is not None:
-            matrix = (np.swapaxes(weight, -1, -2) if attr(node, "trans_b") else weight).astype(np.float32) * np.float32(scale)
+            matrix = np.swapaxes(weight, -1, -2) if attr(node, "trans_b") else weight
+            matrix = matrix.astype(np.float32) * np.float32(scale)
             packed_b = low.const(panels.pack(matrix).reshape(*matrix.shape[:-2], -1), "b")
-        bias, slope = channel_vector(node, 2, n), channel_vector(node, 3, n)
+        bias, slope = channel_vector(node, 2, n, default=0.0), channel_vector(node, 3, n)
         residual, residual_mode = residual_of(node, 4)
         array = const(a)
         low.call(
@@ -84,7 +88,7 @@ class Matmul(Op):
             inputs=[
                 a if array is None else low.const(array.astype(np.float32), "a"),
                 packed_b,
-                low.const(panels.pad(np.zeros(n, np.float32) if bias is None else bias), "bias"),
+                low.const(panels.pad(bias), "bias"),
                 None if slope is None else low.const(panels.pad(slope), "slope"),
                 residual,
             ],
@@ -116,10 +120,18 @@ def _legalize_matmul(node: ir.Node, layout: Layouter) -> None:
     left, right = layout.plain(a), layout.plain(b) if len(layout.shape(b)) == 1 else None
     vector_a, vector_b = len(layout.shape(a)) == 1, right is not None
     if vector_a:
-        left = layout.alias(left, (1, *layout.shape(a))) if layout.const(a) is None else _reshaped(layout, a, (1, -1))
+        left = (
+            layout.alias(left, (1, *layout.shape(a)))
+            if layout.const(a) is None
+            else _reshaped(layout, a, (1, -1))
+        )
     trans_b = False
     if right is not None:
-        right = layout.alias(right, (*layout.shape(b), 1)) if layout.const(b) is None else _reshaped(layout, b, (-1, 1))
+        right = (
+            layout.alias(right, (*layout.shape(b), 1))
+            if layout.const(b) is None
+            else _reshaped(layout, b, (-1, 1))
+        )
     else:
         right, trans_b = _right_operand(layout, b)
     made = layout.emit("Matmul", [left, right], {"trans_b": int(trans_b)})[0]
@@ -138,14 +150,19 @@ def _legalize_gemm(node: ir.Node, layout: Layouter) -> None:
     left = layout.as_perm(a, (1, 0)) if attr(node, "transA", 0) else layout.plain(a)
     weight = layout.const(b)
     if weight is not None:
-        right, trans_b = layout.constant(np.ascontiguousarray(weight.T if attr(node, "transB", 0) else weight), f"{b.name}"), False
+        matrix = np.ascontiguousarray(weight.T if attr(node, "transB", 0) else weight)
+        right, trans_b = layout.constant(matrix, f"{b.name}"), False
     else:
         right, trans_b = _right_operand(layout, b)
         trans_b ^= bool(attr(node, "transB", 0))
     beta = float(attr(node, "beta", 1.0))
     columns = shape(node.outputs[0])[1]
     row_vector = _row_vector(layout.const(c), columns)
-    bias = None if row_vector is None else layout.constant(row_vector * np.float32(beta), f"{c.name if c else 'bias'}")
+    bias = (
+        None
+        if row_vector is None
+        else layout.constant(row_vector * np.float32(beta), f"{c.name if c else 'bias'}")
+    )
     attributes = {"trans_b": int(trans_b), "scale": float(attr(node, "alpha", 1.0))}
     made = layout.emit("Matmul", [left, right, bias], attributes)[0]
     if c is not None and bias is None:

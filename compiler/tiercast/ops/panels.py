@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from tiercast.kernel import Row
 
 @dataclass(frozen=True)
 class Panels:
-    """Columns are cut greedily into the widest of panel, panel/2, ..., granule that fits the columns rounded up to granule."""
+    """Columns, padded to granule, are cut greedily: the widest of panel, panel/2, ... granule that fits."""
 
     panel: int
     granule: int
@@ -32,12 +33,12 @@ class Panels:
         return found
 
     def pack(self, matrix: np.ndarray) -> np.ndarray:
-        """[..., K, N] f32 -> flat f32: each matrix's panels in order, each stored [K, width], zeros beyond N."""
+        """[..., K, N] f32 -> flat f32: each matrix's panels in order, each [K, width], zeros beyond N."""
         *outer, rows, columns = matrix.shape
         stacked = np.zeros((int(np.prod(outer)), rows, self.padded(columns)), np.float32)
         stacked[:, :, :columns] = matrix.reshape(-1, rows, columns)
         starts = np.cumsum([0, *self.widths(columns)])
-        panels = [stacked[:, :, a:b].reshape(len(stacked), -1) for a, b in zip(starts, starts[1:], strict=False)]
+        panels = [stacked[:, :, a:b].reshape(len(stacked), -1) for a, b in pairwise(starts)]
         return np.concatenate(panels, axis=1).reshape(-1)
 
     def pad(self, vector: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
-from tiercast.ops.lowering import Lowering
+from tiercast.ops.lowering import Lowering, Operand
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import REQUIRED, Op, attr, const, dtype, shape, where
 
@@ -21,17 +22,21 @@ _ACTIVATIONS = {"gru": ["Sigmoid", "Tanh"], "lstm": ["Sigmoid", "Tanh", "Tanh"],
 class Rnn(Op):
     """y, h (, c) = the recurrence over projected inputs, gates in ONNX order (gru: z r h; lstm: i o f c).
 
-    projected f32 [T,N,D*G*H] = x Wᵀ + the biases that may be added there; weight f32 constant [D,G*H,H]; bias f32 constant
-    [D,G*H], added to the recurrent product; initial_h, initial_c f32 [D,N,H], zeros when absent. kind gru | lstm | rnn,
-    direction forward | reverse | bidirectional (D = 2). Outputs y [T,D,N,H], h [D,N,H] and, for lstm, c [D,N,H].
+    projected f32 [T,N,D*G*H] = x times the transposed W, plus the biases that may be added there; weight f32
+    constant [D,G*H,H]; bias f32 constant [D,G*H], added to the recurrent product; initial_h, initial_c f32
+    [D,N,H], zeros when absent. kind gru | lstm | rnn, direction forward | reverse | bidirectional (D = 2).
+    Outputs y [T,D,N,H], h [D,N,H] and, for lstm, c [D,N,H].
     """
 
     onnx = ("GRU", "LSTM", "RNN")
     inputs = ("projected", "weight", "bias?", "initial_h?", "initial_c?")
-    attributes = {"kind": REQUIRED, "direction": "forward", "linear_before_reset": 0}
+    attributes: ClassVar = {"kind": REQUIRED, "direction": "forward", "linear_before_reset": 0}
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX GRU, LSTM and RNN with layout 0; GraphError for variable lengths, clipping, peepholes and other activations."""
+        """ONNX GRU, LSTM and RNN with layout 0.
+
+        GraphError for variable lengths, clipping, peepholes and activations other than the default ones.
+        """
         kind = node.op_type.lower()
         refuse_unsupported(node, layout, kind)
         x, weight, recurrent = node.inputs[0], layout.const(node.inputs[1]), layout.const(node.inputs[2])
@@ -48,11 +53,13 @@ class Rnn(Op):
         of_input, of_state = _split_bias(bias, columns, reset_after)
         stacked = np.ascontiguousarray(weight.reshape(directions * columns, features).T, np.float32)
         rows = layout.alias(layout.plain(x), (steps * batch, features))
-        name = node.outputs[0].name or node.op_type
-        projected = layout.emit(
-            "Matmul", [rows, layout.constant(stacked, f"{name}/W"), layout.constant(of_input.reshape(-1), f"{name}/B")]
-        )[0]
-        states = [None if value is None else layout.plain(value) for value in (_input(node, 5), _input(node, 6))]
+        name = node.name or node.op_type
+        factor = layout.constant(stacked, f"{name}/W")
+        projected = layout.emit("Matmul", [rows, factor, layout.constant(of_input.reshape(-1), f"{name}/B")])[
+            0
+        ]
+        given = (_input(node, 5), _input(node, 6) if kind == "lstm" else None)
+        states = [None if value is None else layout.plain(value) for value in given]
         made = layout.emit(
             "Rnn",
             [
@@ -78,15 +85,23 @@ class Rnn(Op):
         assert projected is not None
         weight = const(node.inputs[1])
         if kind not in _GATES or weight is None or weight.ndim != 3:
-            raise GraphError(f"{where(node)}: kind={kind!r} must be one of {', '.join(_GATES)} and the weight a constant [D,G*H,H]")
+            raise GraphError(
+                f"{where(node)}: kind={kind!r} must be gru, lstm or rnn, the weight a constant [D,G*H,H]"
+            )
         directions, columns, hidden = weight.shape
         steps, batch, width = shape(projected)
-        if columns != _GATES[kind] * hidden or width != directions * columns or dtype(projected) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: projected {shape(projected)} and weight {weight.shape} do not fit kind={kind}")
+        fits = columns == _GATES[kind] * hidden and width == directions * columns
+        if not fits or dtype(projected) != ir.DataType.FLOAT:
+            raise GraphError(
+                f"{where(node)}: projected {shape(projected)}, weight {weight.shape} do not fit kind={kind}"
+            )
         if directions != (2 if attr(node, "direction") == "bidirectional" else 1):
-            raise GraphError(f"{where(node)}: weight of {directions} directions, direction={attr(node, 'direction')}")
+            raise GraphError(
+                f"{where(node)}: direction={attr(node, 'direction')} with weights for {directions}"
+            )
         state = (ir.DataType.FLOAT, (directions, batch, hidden))
-        return [(ir.DataType.FLOAT, (steps, directions, batch, hidden)), *[state] * (2 if kind == "lstm" else 1)]
+        sequence = (ir.DataType.FLOAT, (steps, directions, batch, hidden))
+        return [sequence, state, state] if kind == "lstm" else [sequence, state]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; the recurrent weight is packed gate by gate for the chosen row."""
@@ -106,7 +121,8 @@ class Rnn(Op):
                 node.inputs[0],
                 low.const(panels.pack(by_gate), "weight"),
                 low.const(panels.pad(bias.reshape(directions * gates, hidden)), "bias"),
-                *[_state(low, _input(node, index)) for index in (3, 4)],
+                _state(low, _input(node, 3)),
+                _state(low, _input(node, 4)),
             ],
             outputs=list(node.outputs),
             params={
@@ -133,14 +149,17 @@ def refuse_unsupported(node: ir.Node, layout: Layouter, kind: str) -> None:
     if lengths is not None:
         array = layout.const(lengths)
         if array is None or array.shape != (batch,) or bool((array != steps).any()):
-            raise GraphError(f"{where(node)}: sequence_lens must be a constant equal to the number of steps ({steps}) for every row")
+            raise GraphError(
+                f"{where(node)}: sequence_lens must be absent, or a constant {steps} for every row"
+            )
     if attr(node, "layout", 0):
         raise GraphError(f"{where(node)}: layout=1 is not supported; transpose to [steps, batch, features]")
     if attr(node, "clip") is not None:
         raise GraphError(f"{where(node)}: clip={attr(node, 'clip')} is not supported")
     directions = 2 if attr(node, "direction", "forward") == "bidirectional" else 1
     names = attr(node, "activations")
-    if names is not None and [name.lower() for name in names] != [name.lower() for name in _ACTIVATIONS[kind] * directions]:
+    default = _ACTIVATIONS[kind] * directions
+    if names is not None and [name.lower() for name in names] != [name.lower() for name in default]:
         raise GraphError(f"{where(node)}: activations={names} are not supported; only {_ACTIVATIONS[kind]}")
     if kind == "lstm" and attr(node, "input_forget", 0):
         raise GraphError(f"{where(node)}: input_forget=1 is not supported")
@@ -153,13 +172,13 @@ def _input(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def _state(low: Lowering, value: ir.Value | None) -> object:
+def _state(low: Lowering, value: ir.Value | None) -> Operand:
     array = const(value)
     return value if array is None else low.const(array.astype(np.float32), "state")
 
 
 def _split_bias(bias: np.ndarray, columns: int, reset_after: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Biases for the projection and for the recurrent product: all go to the former but the h gate's that a reset multiplies."""
+    """Biases of the projection and of the recurrent product: here only what a reset multiplies."""
     of_input, of_state = bias[:, :columns].astype(np.float32), bias[:, columns:].astype(np.float32)
     if not reset_after:
         return of_input + of_state, np.zeros_like(of_state)
