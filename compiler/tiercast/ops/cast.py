@@ -1,4 +1,4 @@
-"""Cast: element type conversion."""
+"""Cast: conversions between the dtypes the runtime holds."""
 
 from __future__ import annotations
 
@@ -11,52 +11,46 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
-_HELD = frozenset(
-    {
-        ir.DataType.FLOAT,
-        ir.DataType.FLOAT16,
-        ir.DataType.INT8,
-        ir.DataType.UINT8,
-        ir.DataType.INT32,
-        ir.DataType.INT64,
-        ir.DataType.BOOL,
-    }
+_HELD = (
+    ir.DataType.FLOAT,
+    ir.DataType.FLOAT16,
+    ir.DataType.INT8,
+    ir.DataType.UINT8,
+    ir.DataType.INT32,
+    ir.DataType.INT64,
+    ir.DataType.BOOL,
 )
 
 
 class Cast(Op):
-    """y = x as element type `to` (an ONNX DataType number) among f32 f16 s8 u8 s32 s64 bool.
+    """y = x as dtype `to` (a number of onnx.TensorProto.DataType), dense, shape of x.
 
-    Float to integer truncates toward zero and saturates, NaN becomes 0; integer to a narrower integer wraps.
+    Float to integer drops the fraction and saturates (NaN: 0), to bool is x != 0; integers narrow by keeping low bits.
     """
 
     onnx = ("Cast", "CastLike")
     inputs = ("x",)
     attributes: ClassVar = {"to": REQUIRED}
-    strided_inputs = True
-    strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """Keeps the input's order."""
-        x = node.inputs[0]
+        """Keeps the input's order; a cast to the same dtype is free."""
+        x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         perm = layout.perm(x)
-        to = int(attr(node, "to")) if node.op_type == "Cast" else int(dtype(_like(node)))
-        made = layout.as_perm(x, perm)
-        if int(dtype(x)) != to:
-            made = layout.emit("Cast", [made], {"to": to})[0]
-        layout.bind(node.outputs[0], made, perm)
+        source = layout.as_perm(x, perm)
+        target = ir.DataType(attr(node, "to")) if node.op_type == "Cast" else layout.dtype(_like(node))
+        same = target == layout.dtype(x)
+        layout.bind(out, source if same else layout.emit("Cast", [source], {"to": int(target)})[0], perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
-        """x's shape as `to`; both types must be ones the runtime holds."""
+        """Shape of x."""
         (x,) = node.inputs
         assert x is not None
-        to = ir.DataType(int(attr(node, "to")))
-        for kind in (dtype(x), to):
-            if kind not in _HELD:
-                held = ", ".join(sorted(one.name for one in _HELD))
-                raise GraphError(f"{where(node)}: element type {kind.name} is not held by the runtime; it holds {held}")
-        return [(to, shape(x))]
+        target = ir.DataType(int(attr(node, "to")))
+        unknown = [str(kind) for kind in (dtype(x), target) if kind not in _HELD]
+        if unknown:
+            raise GraphError(f"{where(node)}: the runtime holds no {', '.join(unknown)}")
+        return [(target, shape(x))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `cast` call."""
@@ -64,6 +58,6 @@ class Cast(Op):
 
 
 def _like(node: ir.Node) -> ir.Value:
-    target = node.inputs[1]
-    assert target is not None
-    return target
+    like = node.inputs[1]
+    assert like is not None
+    return like

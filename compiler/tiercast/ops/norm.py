@@ -52,7 +52,9 @@ class Norm(Op):
         if dtype(x) != ir.DataType.FLOAT:
             raise GraphError(f"{where(node)}: x is {dtype(x)}; only f32 is normalised")
         if kind in ("instance", "group") and (len(dims) != 4 or dims[3] % int(attr(node, "groups"))):
-            raise GraphError(f"{where(node)}: {dims} is not N,H,W,C with C divisible by groups={attr(node, 'groups')}")
+            raise GraphError(
+                f"{where(node)}: {dims} is not N,H,W,C with C divisible by groups={attr(node, 'groups')}"
+            )
         if any(value is not None and shape(value) != (dims[-1],) for value in vectors):
             raise GraphError(f"{where(node)}: scale and bias must be [{dims[-1]}], the last axis of {dims}")
         return [(dtype(x), dims)]
@@ -77,12 +79,18 @@ def _legalize_channels(node: ir.Node, layout: Layouter) -> None:
     if dims[1] % groups:
         raise GraphError(f"{where(node)}: {dims[1]} channels do not divide into num_groups={groups}")
     if len(dims) == 4:
-        attributes = {"kind": "instance" if instance else "group", "groups": 1 if instance else groups, "epsilon": epsilon}
+        attributes = {
+            "kind": "instance" if instance else "group",
+            "groups": 1 if instance else groups,
+            "epsilon": epsilon,
+        }
         operands = [layout.channels_last(x), layout.plain(scale), layout.plain(bias)]
         layout.bind(node.outputs[0], layout.emit("Norm", operands, attributes)[0], CHANNELS_LAST)
         return
     rows = layout.alias(layout.plain(x), (dims[0] * groups, math.prod(dims[1:]) // groups))
-    made = layout.alias(layout.emit("Norm", [rows, None, None], {"kind": "layer", "epsilon": epsilon})[0], dims)
+    made = layout.alias(
+        layout.emit("Norm", [rows, None, None], {"kind": "layer", "epsilon": epsilon})[0], dims
+    )
     along = (1, dims[1], *([1] * (len(dims) - 2)))
     plain = tuple(range(len(dims)))
     vectors = [in_order(layout, value, plain, along) for value in (scale, bias)]
@@ -109,14 +117,20 @@ def _legalize_rows(node: ir.Node, layout: Layouter) -> None:
     _bind_statistics(node, layout, x, axis, epsilon)
 
 
-def _row_vector(node: ir.Node, layout: Layouter, value: ir.Value | None, dims: Sequence[int]) -> ir.Value | None:
+def _row_vector(
+    node: ir.Node, layout: Layouter, value: ir.Value | None, dims: Sequence[int]
+) -> ir.Value | None:
     if value is None:
         return None
     array = layout.const(value)
     if array is not None:
-        return layout.constant(np.ascontiguousarray(np.broadcast_to(array, dims)).reshape(-1), value.name or "scale")
+        return layout.constant(
+            np.ascontiguousarray(np.broadcast_to(array, dims)).reshape(-1), value.name or "scale"
+        )
     if math.prod(layout.shape(value)) != math.prod(dims):
-        raise GraphError(f"{where(node)}: {value.name!r} of shape {layout.shape(value)} is not one number per element of {dims}")
+        raise GraphError(
+            f"{where(node)}: {value.name!r} of shape {layout.shape(value)} is not one number per element of {dims}"
+        )
     return layout.alias(layout.plain(value), (math.prod(dims),))
 
 

@@ -298,10 +298,8 @@ def _legalize_pow(node: ir.Node, layout: Layouter) -> None:
     assert base is not None and exponent is not None
     number = _number(exponent, layout)
     real = ir.DataType.FLOAT in (layout.dtype(base), layout.dtype(exponent))
-    if (
-        (number is not None
-        and layout.dtype(base) == ir.DataType.FLOAT)
-        or layout.dtype(base) == layout.dtype(exponent)
+    if (number is not None and layout.dtype(base) == ir.DataType.FLOAT) or layout.dtype(base) == layout.dtype(
+        exponent
     ):
         legalize_pointwise(node, layout, _pow)
         return
@@ -322,7 +320,50 @@ def _legalize_pow(node: ir.Node, layout: Layouter) -> None:
 ONNX: dict[str, Builder] = {
     **{
         name: _plain(name.lower())
-        for name in ["Add", "Sub", "Mul", "Div", "Equal", "Less", "Greater", "And", "Or", "Xor", "Where", "Abs", "Neg", "Sqrt", "Exp", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh", "Erf", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "Sigmoid", "Relu", "PRelu", "Softplus", "Softsign", "Mish", "Not", "IsNaN"]
+        for name in [
+            "Add",
+            "Sub",
+            "Mul",
+            "Div",
+            "Equal",
+            "Less",
+            "Greater",
+            "And",
+            "Or",
+            "Xor",
+            "Where",
+            "Abs",
+            "Neg",
+            "Sqrt",
+            "Exp",
+            "Log",
+            "Sin",
+            "Cos",
+            "Tan",
+            "Asin",
+            "Acos",
+            "Atan",
+            "Sinh",
+            "Cosh",
+            "Tanh",
+            "Asinh",
+            "Acosh",
+            "Atanh",
+            "Erf",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Sign",
+            "Reciprocal",
+            "Sigmoid",
+            "Relu",
+            "PRelu",
+            "Softplus",
+            "Softsign",
+            "Mish",
+            "Not",
+            "IsNaN",
+        ]
     },
     "LessOrEqual": _plain("less_equal"),
     "GreaterOrEqual": _plain("greater_equal"),

@@ -59,7 +59,9 @@ class Pool2d(Op):
         image = _pool(node, layout, image, rows, cols)
         if depth:
             plane = math.prod(shape(image)[1:3])
-            image = _pool(node, layout, layout.alias(image, (batch, heights[0], plane, channels)), depth[0], _NONE)
+            image = _pool(
+                node, layout, layout.alias(image, (batch, heights[0], plane, channels)), depth[0], _NONE
+            )
         made = layout.alias(image, [layout.shape(out)[axis] for axis in perm])
         if kind != ir.DataType.FLOAT:
             made = layout.emit("Cast", [made], {"to": int(kind)})[0]
@@ -130,7 +132,9 @@ def _length(node: ir.Node, axis: int, length: int) -> int:
     reach = (attr(node, "kernel")[axis] - 1) * attr(node, "dilations")[axis] + 1
     room = length + pads[axis] + pads[axis + 2] - reach
     if room < 0:
-        raise GraphError(f"{where(node)}: a window of {reach} does not fit on {length} pixels with pads {pads}")
+        raise GraphError(
+            f"{where(node)}: a window of {reach} does not fit on {length} pixels with pads {pads}"
+        )
     if not attr(node, "ceil_mode"):
         return int(room // stride) + 1
     count = -(-room // stride) + 1

@@ -21,9 +21,33 @@ TILE_ELEMENTS = 1024  # kTile of kernels/pointwise/pointwise.h
 
 _TERNARY = frozenset({"where", "clip", "fma", "hard_sigmoid"})
 _BINARY = frozenset(
-    ["add", "sub", "mul", "div", "pow", "max", "min", "mod", "fmod", "equal", "less", "less_equal", "greater", "greater_equal", "and", "or", "xor", "prelu", "leaky_relu", "elu", "thresholded_relu"]
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "max",
+        "min",
+        "mod",
+        "fmod",
+        "equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "and",
+        "or",
+        "xor",
+        "prelu",
+        "leaky_relu",
+        "elu",
+        "thresholded_relu",
+    ]
 )
-_TRUTH = frozenset(["equal", "less", "less_equal", "greater", "greater_equal", "and", "or", "xor", "not", "isnan", "isinf"])
+_TRUTH = frozenset(
+    ["equal", "less", "less_equal", "greater", "greater_equal", "and", "or", "xor", "not", "isnan", "isinf"]
+)
 
 Operand = str | float | int
 

@@ -44,14 +44,20 @@ class Resize2d(Op):
         assert x is not None
         dims = layout.shape(x)
         if attr(node, "antialias", 0):
-            raise GraphError(f"{where(node)}: antialias=1 is not supported; resize without it, or blur before")
+            raise GraphError(
+                f"{where(node)}: antialias=1 is not supported; resize without it, or blur before"
+            )
         sizes, scales, roi = _targets(node, layout)
         moving = [axis for axis in range(len(dims)) if sizes[axis] != dims[axis] or scales[axis] != 1.0]
         axes = _image_axes(node, dims, moving)
         rest = [axis for axis in range(len(dims)) if axis not in axes]
         perm = [*rest[:-1], *axes, *rest[-1:]] if len(rest) > 1 else [*rest, *axes]
         source = layout.as_perm(x, perm)
-        image = (math.prod(dims[axis] for axis in rest[:-1]), *_spatial(dims, axes), dims[rest[-1]] if len(rest) > 1 else 1)
+        image = (
+            math.prod(dims[axis] for axis in rest[:-1]),
+            *_spatial(dims, axes),
+            dims[rest[-1]] if len(rest) > 1 else 1,
+        )
         if len(rest) == 1:
             image = (dims[rest[0]], *image[1:3], 1)
         attributes = {
@@ -94,7 +100,9 @@ def table(node: ir.Node, axis: int, length: int) -> tuple[np.ndarray, np.ndarray
     at = coordinates(node, axis, length)
     mode = attr(node, "mode")
     if mode == "nearest":
-        return np.clip(_nearest(node, at), 0, length - 1).astype(np.int32)[:, None], np.ones((len(at), 1), np.float32)
+        return np.clip(_nearest(node, at), 0, length - 1).astype(np.int32)[:, None], np.ones(
+            (len(at), 1), np.float32
+        )
     base = np.floor(at).astype(np.int64)
     ratio = at - base
     if mode == "linear":
@@ -137,7 +145,9 @@ def _crop(node: ir.Node, axis: int, length: int, at: np.ndarray) -> np.ndarray:
     else:
         at = at + 0.5 * (start + end) * (length - 1)
     if at.min() < 0 or at.max() > length - 1:
-        raise GraphError(f"{where(node)}: the roi {start}..{end} leaves the image; extrapolation is not supported")
+        raise GraphError(
+            f"{where(node)}: the roi {start}..{end} leaves the image; extrapolation is not supported"
+        )
     return at
 
 
@@ -170,12 +180,16 @@ def _image_axes(node: ir.Node, dims: tuple[int, ...], moving: list[int]) -> list
     raise GraphError(f"{where(node)}: axes {moving} of {dims} are resized; at most two can be")
 
 
-def _spatial(values: tuple[int, ...] | list[float] | list[int], axes: list[int], unit: float = 1) -> tuple[float, float]:
+def _spatial(
+    values: tuple[int, ...] | list[float] | list[int], axes: list[int], unit: float = 1
+) -> tuple[float, float]:
     """The values of the image axes as (rows, columns); a single axis is a row of pixels."""
     return (values[axes[0]], values[axes[1]]) if len(axes) == 2 else (unit, values[axes[0]])
 
 
-def _targets(node: ir.Node, layout: Layouter) -> tuple[list[int], list[float], tuple[list[float], list[float]]]:
+def _targets(
+    node: ir.Node, layout: Layouter
+) -> tuple[list[int], list[float], tuple[list[float], list[float]]]:
     """Output dims, scales and roi (starts, ends) for every axis of x."""
     x = node.inputs[0]
     assert x is not None
@@ -184,7 +198,9 @@ def _targets(node: ir.Node, layout: Layouter) -> tuple[list[int], list[float], t
     roi, scales_in, sizes_in = (_array(node, layout, index) for index in (1, 2, 3))
     sizes, scales = list(dims), [1.0] * len(dims)
     if sizes_in is not None:
-        for axis, (size, scale) in zip(axes, _kept_ratio(node, [dims[a] for a in axes], sizes_in), strict=True):
+        for axis, (size, scale) in zip(
+            axes, _kept_ratio(node, [dims[a] for a in axes], sizes_in), strict=True
+        ):
             sizes[axis], scales[axis] = size, scale
     elif scales_in is not None:
         for axis, scale in zip(axes, scales_in, strict=True):
@@ -215,5 +231,7 @@ def _array(node: ir.Node, layout: Layouter, index: int) -> np.ndarray | None:
         return None
     array = layout.const(value)
     if array is None:
-        raise GraphError(f"{where(node)}: {('x', 'roi', 'scales', 'sizes')[index]} is not a constant; fix the shapes first")
+        raise GraphError(
+            f"{where(node)}: {('x', 'roi', 'scales', 'sizes')[index]} is not a constant; fix the shapes first"
+        )
     return array if array.size else None

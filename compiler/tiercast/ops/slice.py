@@ -36,9 +36,7 @@ class Slice(Op):
         starts, sizes = attr(node, "starts"), attr(node, "sizes")
         for at, (start, size, dim) in enumerate(zip(starts, sizes, shape(x), strict=True)):
             if size < 1 or start < 0 or start + size > dim:
-                raise GraphError(
-                    f"{where(node)}: axis {at}: {size} elements from {start} leave 0..{dim - 1}"
-                )
+                raise GraphError(f"{where(node)}: axis {at}: {size} elements from {start} leave 0..{dim - 1}")
         return [(dtype(x), tuple(int(size) for size in sizes))]
 
 

@@ -36,10 +36,14 @@ class Softmax(Op):
         (x,) = node.inputs
         assert x is not None
         if not 0 <= int(attr(node, "axis")) < len(shape(x)) or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: needs f32 with an axis {attr(node, 'axis')}, got {dtype(x)} {shape(x)}")
+            raise GraphError(
+                f"{where(node)}: needs f32 with an axis {attr(node, 'axis')}, got {dtype(x)} {shape(x)}"
+            )
         return [(dtype(x), shape(x))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `softmax` call."""
         params = {"axis": int(attr(node, "axis")), "log": int(attr(node, "log"))}
-        low.call(node, low.choose("softmax_f32f32"), list(node.inputs), list(node.outputs), params, _SCRATCH_BYTES)
+        low.call(
+            node, low.choose("softmax_f32f32"), list(node.inputs), list(node.outputs), params, _SCRATCH_BYTES
+        )

@@ -1,4 +1,4 @@
-"""TopK: the k largest or smallest elements along an axis."""
+"""TopK: the k largest or smallest along an axis, sorted, with their positions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 
 class TopK(Op):
-    """values (f32) and indices (s64) of the k largest (or smallest) elements along `axis`, best first, ties by index.
+    """values, indices (s64) = the best `k` of x along physical `axis`; f32 or integers, dense.
 
-    x: f32, dense. Outputs: x's dims with `axis` of length k.
+    Always sorted; among equals the lower index first; NaN counts as the greatest number.
     """
 
     onnx = ("TopK",)
@@ -24,31 +24,32 @@ class TopK(Op):
     attributes: ClassVar = {"k": REQUIRED, "axis": REQUIRED, "largest": 1}
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """Keeps the input's order. An unsorted request gets a sorted answer, which is one of the right ones."""
+        """Keeps the input's order."""
         x = node.inputs[0]
         assert x is not None
-        perm, rank = layout.perm(x), len(layout.shape(x))
-        (k,) = constant_ints(node, layout, 1, "k")
-        axis = perm.index(int(attr(node, "axis", -1)) % rank)
-        attributes = {"k": k, "axis": axis, "largest": int(attr(node, "largest", 1))}
-        made = layout.emit("TopK", [layout.as_perm(x, perm)], attributes, outputs=2)
-        for value, physical in zip(node.outputs, made, strict=True):
-            layout.bind(value, physical, perm)
+        perm = layout.perm(x)
+        axis = int(attr(node, "axis", -1)) % len(perm)
+        (count,) = constant_ints(node, layout, 1, "k")
+        attributes = {"k": count, "axis": perm.index(axis), "largest": int(attr(node, "largest", 1))}
+        for out, made in zip(
+            node.outputs, layout.emit("TopK", [layout.as_perm(x, perm)], attributes, 2), strict=True
+        ):
+            layout.bind(out, made, perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
-        """f32 values and s64 indices."""
+        """x's dims with k along the axis, twice."""
         (x,) = node.inputs
         assert x is not None
-        axis, k = int(attr(node, "axis")), int(attr(node, "k"))
-        if dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: element type {dtype(x).name} is not f32; cast it first")
-        if not 0 <= axis < len(shape(x)) or not 1 <= k <= shape(x)[axis]:
-            raise GraphError(f"{where(node)}: k={k} along axis {axis} does not fit shape {shape(x)}")
-        dims = (*shape(x)[:axis], k, *shape(x)[axis + 1 :])
-        return [(ir.DataType.FLOAT, dims), (ir.DataType.INT64, dims)]
+        axis, count = int(attr(node, "axis")), int(attr(node, "k"))
+        if not 1 <= count <= shape(x)[axis]:
+            raise GraphError(f"{where(node)}: k={count} is not in 1..{shape(x)[axis]}")
+        dims = (*shape(x)[:axis], count, *shape(x)[axis + 1 :])
+        return [(dtype(x), dims), (ir.DataType.INT64, dims)]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One `topk` call; scratch holds the indices of one line."""
-        params = {"axis": int(attr(node, "axis")), "smallest": 1 - int(attr(node, "largest"))}
-        row = low.choose("topk_f32f32")
-        low.call(node, row, list(node.inputs), list(node.outputs), params, scratch_bytes=8 * int(attr(node, "k")))
+        """One `topk` call."""
+        (x,) = node.inputs
+        assert x is not None
+        row = low.choose("topk_f32f32" if dtype(x) == ir.DataType.FLOAT else "topk_s64s64")
+        params = {"axis": int(attr(node, "axis")), "largest": int(attr(node, "largest"))}
+        low.call(node, row, [x], list(node.outputs), params, int(attr(node, "k")) * 12)
