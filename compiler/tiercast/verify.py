@@ -177,7 +177,8 @@ def difference(got: np.ndarray, expected: np.ndarray) -> Difference:
     left, right = got.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(left) & np.isfinite(right)
     same = (np.isnan(left) & np.isnan(right)) | (left == right)
-    largest = float(np.max(np.abs(left - right), initial=0.0, where=finite))
+    gap = np.subtract(left, right, out=np.zeros_like(left), where=finite)
+    largest = float(np.max(np.abs(gap), initial=0.0))
     scale = float(np.max(np.abs(right), initial=_SMALLEST_SCALE, where=np.isfinite(right)))
     return Difference(largest, largest / scale, int(np.count_nonzero(~finite & ~same)))
 
@@ -281,7 +282,8 @@ def _wrong_step(
     differences: Mapping[str, Difference],
 ) -> WrongStep:
     got = got.reshape(expected.shape)
-    gap = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(got.astype(np.float64) - expected.astype(np.float64))
     gap[np.isnan(gap)] = np.inf
     worst = np.unravel_index(int(np.argmax(gap)), gap.shape)
     operands = [plan.tensors[index] for index in step.inputs if index >= 0]

@@ -24,8 +24,8 @@ Inputs = Annotated[
 
 
 def screen() -> Console:
-    """The console for results."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    """The console for results; into a file or pipe its lines are wide."""
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Console], None]) -> None:
@@ -56,7 +56,7 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
 
 def table(title: str, *columns: str) -> Table:
     """An empty table; columns whose name begins with ">" are numbers and stand right."""
-    made = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    made = Table(title=title, title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(
             column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
