@@ -38,7 +38,7 @@ def model_of(body: str, outputs: str = "float[1,8,6,6] y"):
 )
 def test_modes(body: str, mode: str, activation: str) -> None:
     model = model_of(body)
-    keeps_physical_result(model, fuse_activation, fuse_residual, fuse_activation)
+    keeps_physical_result(model, fuse_activation, fuse_residual)
     conv = next(node for node in model.graph if node.op_type == "Conv2d")
     assert (attr(conv, "residual_mode"), attr(conv, "activation")) == (mode, activation)
     assert "Pointwise" not in op_types(model)
@@ -64,7 +64,7 @@ def test_a_later_operand_moves_the_convolution_down() -> None:
 @pytest.mark.native
 def test_a_constant_row_becomes_the_bias() -> None:
     model = model_of("s = Add(c, row)\n y = Relu(s)")
-    keeps_physical_result(model, fuse_residual, fuse_activation)
+    keeps_physical_result(model, fuse_activation, fuse_residual)
     conv = next(node for node in model.graph if node.op_type == "Conv2d")
     assert (attr(conv, "residual_mode"), attr(conv, "activation")) == ("none", "relu")
     assert conv.inputs[2] is not None

@@ -20,8 +20,10 @@ from tiercast.ir.composites import add_default_attributes, has_body
 HUB_OPSET = 23
 OLDEST_OPSET = 7  # below, broadcasting was another language
 _HANDOVER_OPSET = 18
-# Same inputs and attributes, but the body changed between 23 and now.
-_REDEFINED = frozenset({"Attention"})
+# What of Attention changed meaning between 23 and now: masks of causal and cached attention.
+_ATTENTION_OF_ONE_MEANING = frozenset(
+    {"q_num_heads", "kv_num_heads", "scale", "softcap", "softmax_precision"}
+)
 
 
 def model_opset(proto: onnx.ModelProto, origin: str) -> int:
@@ -75,6 +77,8 @@ def _down(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
     while True:  # bodies may hold further newer operators
         newer = {node.op_type for node in _nodes(proto.graph) if not _usable(node, opset)}
         if not newer:
+            for node in _nodes(proto.graph):
+                _drop_defaults_unknown_to_hub(node)
             return _relabelled(proto)
         without_body = sorted(op_type for op_type in newer if not has_body(op_type, opset))
         if without_body:
@@ -94,12 +98,24 @@ def _usable(node: onnx.NodeProto, opset: int) -> bool:
     """Whether a newer opset's node can stand in opset 23 unchanged: what it uses was there already."""
     if _same_meaning(node, opset):
         return True
-    if node.op_type in _REDEFINED or _signature(node.op_type, HUB_OPSET) is None:
+    if _signature(node.op_type, HUB_OPSET) is None:
         return False
+    if node.op_type == "Attention":
+        plain = {item.name for item in node.attribute} <= _ATTENTION_OF_ONE_MEANING
+        return plain and len(node.input) <= 4 and len(node.output) == 1
     old = defs.get_schema(node.op_type, HUB_OPSET, "")
     new = defs.get_schema(node.op_type, opset, "")
     known = {attribute.name for attribute in node.attribute} <= set(old.attributes) | _at_default(node, new)
     return known and len(node.input) <= max(len(old.inputs), 1 if _is_variadic(old) else 0)
+
+
+def _drop_defaults_unknown_to_hub(node: onnx.NodeProto) -> None:
+    if node.domain not in ("", "ai.onnx"):
+        return
+    known = defs.get_schema(node.op_type, HUB_OPSET, "").attributes
+    kept = [attribute for attribute in node.attribute if attribute.name in known]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _at_default(node: onnx.NodeProto, schema: defs.OpSchema) -> set[str]:

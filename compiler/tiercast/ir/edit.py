@@ -38,7 +38,7 @@ def new_constant(graph: ir.Graph, name: str, data: np.ndarray) -> ir.Value:
     chosen, count = name, 1
     while chosen in graph.initializers or any(value.name == chosen for value in graph.inputs):
         chosen, count = f"{name}.{count}", count + 1
-    tensor = ir.tensor(np.ascontiguousarray(data), name=chosen)
+    tensor = ir.tensor(np.asarray(data, order="C"), name=chosen)
     value = ir.Value(
         name=chosen, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )

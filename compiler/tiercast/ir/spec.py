@@ -97,7 +97,8 @@ _PHYSICAL = Rule("only ops of the tiercast domain, with attributes and inputs th
 _AGREE = Rule("output shapes and types are those the op infers", _shapes_agree)
 
 STAGES: Mapping[str, tuple[Rule, ...]] = {
-    "imported": (_ONNX, _STATIC, Rule("constants are initializers", _no_constant)),
+    "loaded": (_ONNX,),
+    "imported": (_ONNX, Rule("constants are initializers", _no_constant)),
     "simplified": (
         _ONNX,
         _STATIC,
@@ -118,11 +119,16 @@ def _dead(node: ir.Node) -> str | None:
 def check(model: ir.Model, stage: str) -> None:
     """Raises GraphError that names the node and the rule of `stage` (a key of STAGES) it breaks.
 
-    Also checked at every stage: the opsets, topological order, unique value names.
+    Also checked at every stage: the opset, static shapes of the inputs, topological order, unique value names.
     """
     versions = model.graph.opset_imports
     if versions.get("", HUB_OPSET) != HUB_OPSET:
         raise GraphError(f"stage {stage!r}: the graph is of opset {versions['']}, not {HUB_OPSET}")
+    for port in model.graph.inputs:
+        if static_shape(port) is None or port.dtype is None:
+            raise GraphError(
+                f"stage {stage!r}: input {port.name!r} has shape {port.shape} and type {port.type}"
+            )
     known: set[ir.Value] = {*model.graph.inputs, *model.graph.initializers.values()}
     names = {value.name for value in known}
     for node in model.graph:

@@ -34,25 +34,28 @@ def fuse_activation(model: ir.Model) -> PassReport:
     """
     report = PassReport("fuse_activation")
     for node in list(model.graph):
-        activation = activation_of(node)
-        if activation is None:
-            continue
-        source = node.inputs[0]
-        assert source is not None
-        producer, shared = producer_behind(source)
-        op = epilogue_op(producer)
-        if producer is None or op is None:
-            continue
-        refusal = shared or is_finished(producer) or _refusal(node, source, producer, activation)
-        if refusal is not None:
-            report.refuse(node, f"into {label(producer)}: {refusal}")
-            continue
-        _apply(model.graph, producer, activation)
-        take_over(node.outputs[0], source)
-        mark_inner(producer, source)
-        erase(model.graph, [node])
-        report.apply(node, f"{activation.kind} into {label(producer)}")
+        take_activation(model.graph, node, report)
     return report
+
+
+def take_activation(graph: ir.Graph, node: ir.Node, report: PassReport) -> None:
+    """Fuses one node, if it is an activation and its producer takes it; the report says what happened."""
+    activation = activation_of(node)
+    source = node.inputs[0] if activation is not None else None
+    if activation is None or source is None:
+        return
+    producer, shared = producer_behind(source)
+    if producer is None or epilogue_op(producer) is None:
+        return
+    refusal = shared or is_finished(producer) or _refusal(node, source, producer, activation)
+    if refusal is not None:
+        report.refuse(node, f"into {label(producer)}: {refusal}")
+        return
+    _apply(graph, producer, activation)
+    take_over(node.outputs[0], source)
+    mark_inner(producer, source)
+    erase(graph, [node])
+    report.apply(node, f"{activation.kind} into {label(producer)}")
 
 
 def activation_of(node: ir.Node) -> Activation | None:

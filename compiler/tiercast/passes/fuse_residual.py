@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from tiercast.ir.edit import array, erase, new_constant, take_over
+from tiercast.ir.edit import array, erase, new_constant, only_user, take_over
 from tiercast.ir.report import PassReport, label
 from tiercast.ir.slots import get_operand, has_operand, put_operand, set_attribute
 from tiercast.ops.registry import attr, op_of, shape
 from tiercast.passes.epilogue import epilogue_op, producer_behind, program_of
+from tiercast.passes.fuse_activation import take_activation
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class _Pair:
 def fuse_residual(model: ir.Model) -> PassReport:
     """x + conv(...) and x * conv(...) become conv's residual, x + constant its bias, in place.
 
-    residual_mode: add when the producer has no activation (one may still follow), else add_after; mul_after for products.
+    residual_mode: add when the producer has no activation (one that follows goes in too), else add_after; mul_after for
+    products. Run it after fuse_activation.
     The fused node moves to where the sum stood. Of two producers the later one takes the sum: the earlier one's result
     exists by then.
     """
@@ -59,6 +61,9 @@ def fuse_residual(model: ir.Model) -> PassReport:
             if producer is not None and refusal is None:
                 _fuse(model.graph, pair, producer, places)
                 report.apply(node, f"{kind} into {label(producer)}")
+                follower = only_user(producer.outputs[0])
+                if follower is not None:
+                    take_activation(model.graph, follower, report)
                 break
             if producer is not None and epilogue_op(producer) is not None:
                 refusals.append((node, f"into {label(producer)}: {refusal}"))

@@ -1,0 +1,170 @@
+"""PyTorch programs reach the hub form by every road, under the names of their forward's parameters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tiercast.errors import ModelError, UsageError
+from tiercast.frontend import load
+from tiercast.ir.spec import check
+
+
+class Small(nn.Module):
+    """Two named inputs, batch norm and dropout (which evaluation mode makes constant and void)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        return self.drop(torch.relu(self.norm(self.conv(image)))) * mask
+
+
+EXAMPLE = {"image": torch.randn(1, 3, 8, 8), "mask": torch.rand(1, 1, 8, 8)}
+FACTORY = """
+import torch
+from companion import WIDTH
+
+def make():
+    return torch.nn.Linear(WIDTH, 2), (torch.zeros(1, WIDTH),)
+
+def wrong():
+    return 3
+
+number = 5
+"""
+
+
+def outputs(model: ir.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, inputs)[0])
+
+
+def assert_same(model: ir.Model) -> None:
+    check(model, "imported")
+    assert [port.name for port in model.graph.inputs] == ["image", "mask"]
+    expected = Small().eval()(**EXAMPLE).detach().numpy()
+    np.testing.assert_allclose(
+        outputs(model, {k: v.numpy() for k, v in EXAMPLE.items()}), expected, atol=1e-5
+    )
+
+
+def test_a_module_with_named_example_inputs() -> None:
+    assert_same(load((Small(), EXAMPLE)))
+
+
+def test_a_module_with_example_inputs_in_order() -> None:
+    assert_same(load((Small(), tuple(EXAMPLE.values()))))
+
+
+def test_an_exported_program_and_its_file(tmp_path: Path) -> None:
+    program = torch.export.export(Small().eval(), (), EXAMPLE)
+    assert_same(load(program))
+    torch.export.save(program, tmp_path / "small.pt2")
+    assert_same(load(tmp_path / "small.pt2"))
+
+
+def test_dynamic_dimensions_are_fixed_by_input() -> None:
+    size = torch.export.Dim("size", min=4, max=64)
+    program = torch.export.export(
+        nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (torch.randn(1, 3, 8, 8),), dynamic_shapes=({2: size},)
+    )
+    with pytest.raises(ModelError, match="--input input:1x3x"):
+        load(program)
+    model = load(program, {"input": (1, 3, 12, 8)})
+    assert tuple(model.graph.outputs[0].shape or ()) == (1, 4, 10, 6)
+
+
+def test_a_factory_in_a_file_finds_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "factory_file.py").write_text(FACTORY)
+    (tmp_path / "companion.py").write_text("WIDTH = 4\n")
+    model = load(f"{tmp_path}/factory_file.py:make")
+    assert tuple(model.graph.inputs[0].shape or ()) == (1, 4)
+    with pytest.raises(UsageError, match="returned a int"):
+        load(f"{tmp_path}/factory_file.py:wrong")
+    with pytest.raises(UsageError, match="no function 'absent'"):
+        load(f"{tmp_path}/factory_file.py:absent")
+
+
+def test_a_factory_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "factory_module.py").write_text(FACTORY.replace("from companion import WIDTH", "WIDTH = 4"))
+    monkeypatch.chdir(tmp_path)
+    assert load("factory_module:make").graph.num_nodes() == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "match"),
+    [
+        ("nowhere:make", UsageError, "'nowhere' can't be imported"),
+        ("absent.pt2", ModelError, "there is no file"),
+        ("weights.pth", UsageError, "no exported graph"),
+    ],
+)
+def test_sources_that_can_not_be_read(source: str, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        load(source)
+
+
+def test_a_damaged_program_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ModelError, match="cut short"):
+        load(path)
+
+
+def test_a_branch_on_data_is_refused() -> None:
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1 if x.sum() > 0 else x - 1
+
+    with pytest.raises(ModelError, match=r"torch\.export refuses"):
+        load((Branch(), (torch.ones(2),)))
+
+
+def test_what_the_exporter_loses_silently_is_refused() -> None:
+    class Pool(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.avg_pool2d(x, 2, divisor_override=3)
+
+    with pytest.raises(ModelError, match="divisor_override=3"):
+        load((Pool(), (torch.ones(1, 1, 4, 4),)))
+
+
+@pytest.mark.parametrize("steps", [3, 7])
+def test_recurrent_layers_keep_their_time_steps(steps: int) -> None:
+    """PyTorch's exporter once wrote GRU with linear_before_reset=0 and froze time; both would show here."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.gru = nn.GRU(4, 5, bidirectional=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.gru(x)[0]
+
+    net, x = Net().eval(), torch.randn(steps, 1, 4)
+    model = load((net, (x,)))
+    np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), net(x).detach().numpy(), atol=1e-5)
+
+
+def test_reading_onnx_does_not_import_torch() -> None:
+    code = (
+        "import sys, onnx.parser\n"
+        "from tiercast.frontend import load\n"
+        "load(onnx.parser.parse_model('<ir_version: 9, opset_import: [\"\": 23]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
