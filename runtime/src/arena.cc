@@ -4,15 +4,7 @@
 
 #include "checked.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TC_ADDRESS_SANITIZER 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define TC_ADDRESS_SANITIZER 1
-#endif
-
-#ifdef TC_ADDRESS_SANITIZER
+#ifdef TC_ADDRESS_SANITIZER  // set by the build
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -55,6 +47,22 @@ void arena_free(Arena* arena) {
   set_guards(*arena, false);
   munmap(arena->bytes - kPage, static_cast<size_t>(mapped_bytes(arena->size)));
   *arena = Arena();
+}
+
+void arena_hide(const Arena& arena) {
+#ifdef TC_ADDRESS_SANITIZER
+  ASAN_POISON_MEMORY_REGION(arena.bytes, arena.size);
+#else
+  (void)arena;
+#endif
+}
+
+void arena_show(const void* begin, uint64_t bytes) {
+#ifdef TC_ADDRESS_SANITIZER
+  ASAN_UNPOISON_MEMORY_REGION(begin, bytes);
+#else
+  (void)begin, (void)bytes;
+#endif
 }
 
 }  // namespace tiercast

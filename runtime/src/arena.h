@@ -18,5 +18,10 @@ struct Arena {
 bool arena_make(uint64_t size, Arena* arena);
 void arena_free(Arena* arena);
 
+// Under AddressSanitizer: makes every byte of the arena forbidden, then [begin, begin + bytes) allowed again. So a step that touches
+// memory which is not its operand's is found although the memory is ours. Nothing in other builds.
+void arena_hide(const Arena& arena);
+void arena_show(const void* begin, uint64_t bytes);
+
 }  // namespace tiercast
 #endif

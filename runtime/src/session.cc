@@ -132,7 +132,27 @@ void run_part(void* argument, int32_t thread) {
   job.step->kernel->run(&call, begin, end);
 }
 
+// Lets a step see its operands and scratch only; see arena_hide.
+void show_operands(const tc_session& session, const BoundStep& step) {
+#ifdef TC_ADDRESS_SANITIZER
+  tiercast::arena_hide(session.arena);
+  const auto show = [](const tc_view& view) {
+    uint64_t elements = view.data == nullptr ? 0 : 1;
+    for (int32_t i = 0; i < view.rank; ++i) elements += static_cast<uint64_t>((view.dims[i] - 1) * view.strides[i]);
+    if (view.constant == 0) tiercast::arena_show(view.data, elements * static_cast<uint64_t>(tc_dtype_bytes(view.dtype)));
+  };
+  for (int32_t i = 0; i < step.call.input_count; ++i) show(step.call.inputs[i]);
+  for (int32_t i = 0; i < step.call.output_count; ++i) show(step.call.outputs[i]);
+  const uint8_t* scratch = session.arena.bytes + session.scratch_offset;
+  for (int32_t i = 0; i < session.pool.threads(); ++i)
+    tiercast::arena_show(scratch + session.scratch_stride * static_cast<uint64_t>(i), static_cast<uint64_t>(step.call.scratch_bytes));
+#else
+  (void)session, (void)step;
+#endif
+}
+
 void run_step(tc_session* session, const BoundStep& step) {
+  show_operands(*session, step);
   Job job = {session, &step, 1};
   if (step.shared && session->pool.threads() > 1) {
     job.threads = session->pool.threads();

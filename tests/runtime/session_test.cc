@@ -210,7 +210,7 @@ void test_files() {
   expect_file(empty, TC_ERROR_PACKAGE, "the file is empty");
   write_bytes(text, std::vector<uint8_t>(200, 'a'));
   expect_file(text, TC_ERROR_PACKAGE, "not a Tiercast package");
-  for (size_t size = 1; size < bytes.size(); size += size < 2000 ? 1 : 997) {
+  for (size_t size = 1; size < bytes.size(); size += size < 100 ? 1 : 211) {
     write_bytes(part, {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)});
     expect_file(part, TC_ERROR_PACKAGE, "package ");
   }
