@@ -76,7 +76,7 @@ def emulator(target: Target, cpu: str | None) -> list[str]:
 def _write_input(port: Port, inputs: Mapping[str, np.ndarray], folder: Path) -> Path:
     if port.name not in inputs:
         raise UsageError(f"input {port.name!r} of shape {port.dims} is missing")
-    array = np.ascontiguousarray(inputs[port.name])
+    array = np.asarray(inputs[port.name], order="C")
     if array.dtype != NUMPY_DTYPES[port.dtype] or array.shape != port.dims:
         raise UsageError(
             f"input {port.name!r} must be {port.dtype} of shape {port.dims}, got {array.dtype} of shape {array.shape}"

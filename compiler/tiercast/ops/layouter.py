@@ -67,7 +67,7 @@ class Layouter:
             return forms[wanted]
         array = const(value)
         if array is not None:
-            forms[wanted] = self.constant(np.ascontiguousarray(np.transpose(array, wanted)), f"{value.name}")
+            forms[wanted] = self.constant(np.asarray(np.transpose(array, wanted), order="C"), f"{value.name}")
         elif forms:
             forms[wanted] = self._reorder(value, self._primary[value], wanted)
         else:

@@ -67,7 +67,7 @@ def _match(divide: ir.Node) -> tuple[ir.Value, int, float] | None:
     if add is None or centre is None or centred is None:
         return None
     epsilon = next(
-        (float(data) for data in map(array, add.inputs) if data is not None and data.size == 1), None
+        (float(data.item()) for data in map(array, add.inputs) if data is not None and data.size == 1), None
     )
     variance = next(
         (item for value in add.inputs if (item := _producer(value, "ReduceMean")) is not None), None
