@@ -86,11 +86,17 @@ def exclusion(op: str, model: onnx.ModelProto) -> str | None:
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in model.graph.node[0].attribute}
     if op == "BatchNormalization" and attributes.get("training_mode"):
         return "training mode"
-    if op == "Dropout" and "training_mode" in model.graph.node[0].input:
+    if op == "Dropout" and len(model.graph.node[0].input) > 2:
         return "training mode"
+    if any(_is_empty(value) for value in (*model.graph.input, *model.graph.output)):
+        return "empty tensors, which a static plan does not have"
     if op == "Resize":
         return _resize_exclusion({key: item.decode() if isinstance(item, bytes) else item for key, item in attributes.items()})
     return None
+
+
+def _is_empty(value: onnx.ValueInfoProto) -> bool:
+    return any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim)
 
 
 def _resize_exclusion(attributes: dict[str, object]) -> str | None:

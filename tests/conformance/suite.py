@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -138,4 +139,4 @@ def _array(item: Any) -> np.ndarray:
 
 def _short(text: str) -> str:
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())
-    return line[:240]
+    return re.sub(r"/\S*/tiercast-conformance-\w+/", "", line)[:240]
