@@ -94,16 +94,27 @@ def test_order_and_names() -> None:
 def test_a_saved_stage_is_a_valid_model_whose_shapes_infer(tmp_path: Path) -> None:
     model = laid_out()
     fuse_activation(model)
-    domain.save(model, tmp_path / "stage.onnx")
+    domain.validate(model)
+    ir.save(model, tmp_path / "stage.onnx")
     proto = onnx.load(tmp_path / "stage.onnx")
     onnx.checker.check_model(proto)
     del proto.graph.value_info[:]
-    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
-    shapes = {
-        info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-        for info in inferred.graph.value_info
-    }
+    with domain.schemas(model.graph):
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    shapes = {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in inferred.graph.value_info}
     assert shapes[conv_of(model).outputs[0].name or ""] == [1, 4, 4, 4]
+    assert not onnx.defs.has("Conv2d", 1, domain.DOMAIN)
+
+
+def test_schemas_refuse_what_the_op_refuses() -> None:
+    model = laid_out()
+    conv_of(model).attributes["bogus"] = ir.AttrInt64("bogus", 1)
+    with pytest.raises(onnx.checker.ValidationError, match="bogus"):
+        domain.validate(model)
+    model = laid_out()
+    conv_of(model).attributes["strides"] = ir.AttrInt64s("strides", [0, 0])
+    with pytest.raises(onnx.shape_inference.InferenceError, match="strides"):
+        domain.validate(model)
 
 
 def test_text_shows_every_node() -> None:

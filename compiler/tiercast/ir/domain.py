@@ -1,12 +1,12 @@
-"""The tiercast domain as ONNX sees it: schemas with shape inference, so that every saved stage passes onnx.checker.
+"""The tiercast domain as ONNX sees it: schemas with shape inference, so that every stage is a checked ONNX model.
 
 The ops are handed in (`register`), because they live above the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import onnx
@@ -36,30 +36,40 @@ class PhysicalOp(Protocol):
 
 
 _REGISTERED: dict[str, PhysicalOp] = {}
-_DECLARED: set[str] = set()
 
 
 def register(ops: Mapping[str, PhysicalOp]) -> None:
-    """Makes the ops known to the graph's specs."""
+    """Makes the ops known to the graph's specs and schemas."""
     _REGISTERED.update(ops)
 
 
-def declare(graph: ir.Graph) -> None:
-    """Registers a schema with onnx.defs for each op in the graph.
+@contextmanager
+def schemas(graph: ir.Graph) -> Iterator[None]:
+    """Within it, onnx.defs has a schema, with shape inference, for each of our ops in the graph.
 
-    It waits for a node because only that shows the types of the attributes that have no default.
+    Only within: onnx.reference refuses to work while two domains have an operator of one name. The graph is needed because
+    only nodes show the types of the attributes that have no default.
     """
-    for node in graph:
-        op = _REGISTERED.get(node.op_type) if node.domain == DOMAIN else None
-        if op is not None and node.op_type not in _DECLARED:
-            _DECLARED.add(node.op_type)
-            defs.register_schema(_schema(node, op))
+    names: list[str] = []
+    try:
+        for node in graph:
+            op = _REGISTERED.get(node.op_type) if node.domain == DOMAIN else None
+            if op is not None and node.op_type not in names:
+                defs.register_schema(_schema(node, op))
+                names.append(node.op_type)
+        yield
+    finally:
+        for name in names:
+            defs.deregister_schema(name, VERSION, DOMAIN)
 
 
-def save(model: ir.Model, path: str | PathLike[str]) -> None:
-    """Writes any stage as an .onnx file that onnx.checker accepts and Netron opens."""
-    declare(model.graph)
-    ir.save(model, path)
+def validate(model: ir.Model) -> None:
+    """onnx.checker and strict shape inference over any stage, our ops included; raises their errors."""
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]
+    with schemas(model.graph):
+        onnx.checker.check_model(proto)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
 
 
 def registered() -> Mapping[str, PhysicalOp]:

@@ -39,7 +39,6 @@ def assign_layout(model: ir.Model) -> PassReport:
     )
     model.graph = graph
     remove_dead(graph)
-    domain.declare(graph)
     return report
 
 
