@@ -28,10 +28,10 @@ from tiercast.errors import TiercastError, VerifyError
 from tiercast.frontend import reference
 from tiercast.inputs import to_picture, write_picture
 from tiercast.package.file import write_package
+from tiercast.parity import VerifyReport
 from tiercast.pipeline import Compilation, compile_plan
 from tiercast.report import ReportContent, median_step_us, write_report
 from tiercast.text import bytes_text
-from tiercast.verify import VerifyReport
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = f"{ROOT / 'effects' / 'stories_segmentation' / 'model.py'}:export"
@@ -79,7 +79,7 @@ def demo(folder: Path) -> None:
 
     eager = stage("PyTorch", lambda: recurrent(torch_effect(), frame))
     session = Session(host.package)
-    on_host = stage("run here", lambda: recurrent(lambda inputs: session.run(inputs)["mask"], frame))
+    on_host = stage("run here", lambda: recurrent(lambda inputs: only(session.run(inputs)), frame))
     on_arm = {
         cpu: stage(f"run on {ARM} ({cpu}, emulated)", partial(recurrent, arm_effect(arm.package, cpu), frame))
         for cpu in ARM_CPUS
@@ -156,7 +156,13 @@ def torch_effect() -> Effect:
 
 def arm_effect(package: Path, cpu: str) -> Effect:
     """The effect in the ARM runtime under qemu."""
-    return lambda inputs: run_on_target(package, inputs, ARM, cpu)["mask"]
+    return lambda inputs: only(run_on_target(package, inputs, ARM, cpu))
+
+
+def only(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The effect's one output, the mask."""
+    (mask,) = outputs.values()
+    return mask
 
 
 def write_pictures(folder: Path, frame: np.ndarray, mask: np.ndarray) -> dict[str, Path]:

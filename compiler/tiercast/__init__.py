@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tiercast.parity import verify
     from tiercast.pipeline import compile
     from tiercast.rig import run_on_target
     from tiercast.session import Session
-    from tiercast.verify import verify
 
 __version__ = "0.1.0"
 __all__ = ["Session", "__version__", "compile", "run_on_target", "verify"]
@@ -23,7 +23,7 @@ _HOMES = {
     "compile": "tiercast.pipeline",
     "Session": "tiercast.session",
     "run_on_target": "tiercast.rig",
-    "verify": "tiercast.verify",
+    "verify": "tiercast.parity",
 }
 
 

@@ -16,9 +16,9 @@ from tiercast.errors import UsageError
 from tiercast.lower.memory_map import Block, memory_map
 from tiercast.lower.plan import Plan, Step
 from tiercast.package.file import write_atomically
+from tiercast.parity import VerifyReport
 from tiercast.pipeline import Compilation
 from tiercast.text import bytes_text, shape_text
-from tiercast.verify import VerifyReport
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 _DRAWING_WIDTH, _DRAWING_HEIGHT = 1000.0, 360.0

@@ -11,8 +11,8 @@ from tiny_model import tiny_model
 import tiercast
 from tiercast.errors import UsageError
 from tiercast.package.file import read_package, write_package
+from tiercast.parity import difference, verify
 from tiercast.pipeline import compile_plan
-from tiercast.verify import difference, verify
 
 SHAPES = {"image": (1, 3, 16, 16)}
 

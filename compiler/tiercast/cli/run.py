@@ -53,7 +53,7 @@ def command(
     Example: tiercast run seg.tcpkg --input image=photo.jpg --pixels=-1,1 --output-dir out --pictures
     """
     from tiercast.package.file import read_package
-    from tiercast.verify import complete_inputs
+    from tiercast.parity import complete_inputs
 
     with progress(f"running {package}"):
         plan = read_package(package)

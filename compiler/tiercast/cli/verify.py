@@ -14,7 +14,7 @@ from tiercast.errors import VerifyError
 from tiercast.text import shape_text
 
 if TYPE_CHECKING:
-    from tiercast.verify import VerifyReport
+    from tiercast.parity import VerifyReport
 
 
 def command(
@@ -47,7 +47,7 @@ def command(
     """
     from tiercast.cli.run import read_inputs
     from tiercast.package.file import read_package
-    from tiercast.verify import verify
+    from tiercast.parity import verify
 
     with progress(f"running {model} and {package}"):
         given = read_inputs(read_package(package), inputs or (), (0.0, 1.0))
