@@ -44,7 +44,7 @@ TIMED_RUNS = 30
 
 T = TypeVar("T")
 Effect = Callable[[dict[str, np.ndarray]], np.ndarray]
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
 
 def table(title: str, *columns: str) -> Table:
     """An empty table; columns whose name begins with ">" are numbers and stand right."""
-    made = Table(title=title, title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False)
+    made = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
     for column in columns:
         made.add_column(
             column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
