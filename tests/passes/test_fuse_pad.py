@@ -6,6 +6,7 @@ from graphs import keeps_physical_result, op_types, physical
 
 from tiercast.ops.registry import attr
 from tiercast.passes.fuse_pad import fuse_pad
+from tiercast.passes.remove_copies import remove_copies
 
 random = np.random.default_rng(0)
 CONSTANTS = {
@@ -35,7 +36,7 @@ def model_of(body: str, outputs: str = "float[a,b,c,d] y"):
 )
 def test_convolutions_take_pads(body: str, mode: str) -> None:
     model = model_of(body)
-    keeps_physical_result(model, fuse_pad)
+    keeps_physical_result(model, remove_copies, fuse_pad)
     assert "Pad" not in op_types(model)
     convs = [node for node in model.graph if node.op_type in ("Conv2d", "DepthwiseConv2d")]
     assert {attr(node, "pad_mode") for node in convs} == {mode}
@@ -44,7 +45,7 @@ def test_convolutions_take_pads(body: str, mode: str) -> None:
 @pytest.mark.native
 def test_average_pooling_that_counts_zeros_takes_them() -> None:
     model = model_of("q = Pad(x, p)\n y = AveragePool<kernel_shape=[3,3]>(q)")
-    keeps_physical_result(model, fuse_pad)
+    keeps_physical_result(model, remove_copies, fuse_pad)
     assert "Pad" not in op_types(model)
 
 
@@ -61,6 +62,6 @@ def test_average_pooling_that_counts_zeros_takes_them() -> None:
 )
 def test_refusals(body: str, reason: str) -> None:
     model = model_of(body)
-    (report,) = keeps_physical_result(model, fuse_pad)
+    _, report = keeps_physical_result(model, remove_copies, fuse_pad)
     assert "Pad" in op_types(model)
     assert reason in report.refused[0][1]

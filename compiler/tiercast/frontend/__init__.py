@@ -1,7 +1,7 @@
 """Reading models. One file per format, found by listing this folder; all hand over the same form (`hub`).
 
-A format module has TAKES (what it takes, for errors), `accepts(source)`, `read(source, inputs)`, and for `verify`
-REFERENCE (whose arithmetic it is) with `reference(source)`.
+A format module has TAKES (what it takes, for errors), `accepts(source)`, `read(source, inputs)`, and for
+`verify` REFERENCE (whose arithmetic it is) with `reference(source)`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ def load(source: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.M
     """Reads a model into the hub form: opset 23, static shapes.
 
     source: a path (.onnx, .pt2), an onnx.ModelProto or onnx_ir.Model, a torch.export.ExportedProgram, a pair
-    (torch module, example inputs), or "module:factory" / "file.py:factory" of a function that returns such a pair.
+    (torch module, example inputs), or "module:factory" / "file.py:factory" of a function that returns such a
+    pair.
     inputs: name -> shape; fixes named dimensions.
-    Raises UsageError for a source nobody takes and for wrong inputs, ModelError for a model that can't be read.
+    Raises UsageError for a source nobody takes and for wrong inputs, ModelError for a model that can't be
+    read.
     """
     model: ir.Model = _format_of(source).read(source, inputs)
     return model
 
 
 def reference(source: Any) -> tuple[str, Reference]:
-    """Whose arithmetic judges a package of `source` (say "PyTorch eager"), and the source itself as a function.
+    """Whose arithmetic judges a package of `source` (say "PyTorch eager"), and the source itself as a
+    function.
 
-    The function takes arrays by input name, in the order of the model's inputs, and returns its outputs in order.
+    The function takes arrays by input name, in the order of the model's inputs, and returns its outputs in
+    order.
     Raises UsageError for a source nobody takes, ModelError for one that can't be run.
     """
     module = _format_of(source)

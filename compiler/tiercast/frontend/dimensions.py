@@ -12,8 +12,9 @@ from tiercast.errors import ModelError, UsageError
 def fix_dimensions(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], origin: str) -> None:
     """Replaces dynamic dimensions of the graph inputs, in place, by the given shapes.
 
-    A named dimension fixed on one input is fixed wherever it appears. Raises UsageError for an unknown input, a wrong
-    rank, or a value that contradicts the model; ModelError that lists what is still open and the flag that fixes it.
+    A named dimension fixed on one input is fixed wherever it appears. Raises UsageError for an unknown input,
+    a wrong rank, or a value that contradicts the model; ModelError that lists what is still open and the flag
+    that fixes it.
     """
     ports = {port.name: port for port in _runtime_inputs(proto)}
     for name in inputs:

@@ -21,7 +21,8 @@ def to_hub(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]] | None, o
     """Brings any ONNX model into the hub form.
 
     inputs: shapes that fix named dimensions. origin: how errors name the source.
-    Raises ModelError (unsupported operators: all of them, before any conversion), UsageError for wrong inputs.
+    Raises ModelError (unsupported operators: all of them, before any conversion), UsageError for wrong
+    inputs.
     """
     fix_dimensions(proto, inputs or {}, origin)
     proto = _inline(proto, origin)

@@ -104,7 +104,8 @@ def _is_text(graph: onnx.GraphProto) -> bool:
 
 
 def _without_unknown_operators(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with operators onnx does not know (or deprecates) moved to a domain of their own, so that the checker passes over them.
+    """The model with operators onnx does not know (or deprecates) moved to a domain of their own, so that the
+    checker passes over them.
 
     They are reported later, together with all others that are not supported.
     """

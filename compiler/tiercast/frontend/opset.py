@@ -1,8 +1,9 @@
 """Any opset -> the hub opset 23, with the converter that is right for the range.
 
-Measured over 64 operators at opsets 11..22 with onnxruntime as judge: onnx's converter is right up to 18; from 18 on
-onnxscript's is (onnx's breaks GroupNormalization 18..20). Neither goes down from a newer opset; there an operator is
-taken as it is when nothing it uses changed since 23, and by its function body when it is newer.
+Measured over 64 operators at opsets 11..22 with onnxruntime as judge: onnx's converter is right up to 18;
+from 18 on onnxscript's is (onnx's breaks GroupNormalization 18..20). Neither goes down from a newer opset;
+there an operator is taken as it is when nothing it uses changed since 23, and by its function body when it is
+newer.
 """
 
 from __future__ import annotations

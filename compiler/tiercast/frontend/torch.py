@@ -46,8 +46,8 @@ def accepts(source: object) -> bool:
 def read(source: Any, inputs: Mapping[str, Sequence[int]] | None) -> ir.Model:
     """The model in hub form; input names are the forward's parameter names (or the example dict's keys).
 
-    Raises UsageError for a factory that can't be found or returns something else, ModelError for a program that PyTorch
-    can't export.
+    Raises UsageError for a factory that can't be found or returns something else, ModelError for a program
+    that PyTorch can't export.
     """
     if isinstance(source, (str, Path)):
         origin = f"torch:{Path(str(source)).name}"

@@ -1,4 +1,5 @@
-"""The tiercast domain as ONNX sees it: schemas with shape inference, so that every stage is a checked ONNX model.
+"""The tiercast domain as ONNX sees it: schemas with shape inference, so that every stage is a checked ONNX
+model.
 
 The ops are handed in (`register`), because they live above the graph.
 """
@@ -47,8 +48,8 @@ def register(ops: Mapping[str, PhysicalOp]) -> None:
 def schemas(graph: ir.Graph) -> Iterator[None]:
     """Within it, onnx.defs has a schema, with shape inference, for each of our ops in the graph.
 
-    Only within: onnx.reference refuses to work while two domains have an operator of one name. The graph is needed because
-    only nodes show the types of the attributes that have no default.
+    Only within: onnx.reference refuses to work while two domains have an operator of one name. The graph is
+    needed because only nodes show the types of the attributes that have no default.
     """
     names: list[str] = []
     try:

@@ -119,7 +119,8 @@ def _dead(node: ir.Node) -> str | None:
 def check(model: ir.Model, stage: str) -> None:
     """Raises GraphError that names the node and the rule of `stage` (a key of STAGES) it breaks.
 
-    Also checked at every stage: the opset, static shapes of the inputs, topological order, unique value names.
+    Also checked at every stage: the opset, static shapes of the inputs, topological order, unique value
+    names.
     """
     versions = model.graph.opset_imports
     if versions.get("", HUB_OPSET) != HUB_OPSET:

@@ -16,9 +16,11 @@ from tiercast.ops.registry import DOMAIN, legalizers, ops
 def assign_layout(model: ir.Model) -> PassReport:
     """Legalises every node in topological order, in place.
 
-    Graph inputs and outputs keep the model's own order and names (an output's name is its metadata "port"); every
+    Graph inputs and outputs keep the model's own order and names (an output's name is its metadata "port");
+    every
     physical value that holds a value of the model says which in its metadata: "source" and "perm".
-    Raises GraphError: all unsupported operators first, else the node whose legalisation refuses, with the rule.
+    Raises GraphError: all unsupported operators first, else the node whose legalisation refuses, with the
+    rule.
     """
     report = PassReport("assign_layout")
     domain.register(ops())

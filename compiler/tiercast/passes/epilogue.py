@@ -17,7 +17,8 @@ def program_of(node: ir.Node | None) -> Program | None:
 
 
 def producer_behind(value: ir.Value) -> tuple[ir.Node | None, str | None]:
-    """The node that computes `value`, looking through reshapes (which keep the elements), and why it may not be changed.
+    """The node that computes `value`, looking through reshapes (which keep the elements), and why it may not
+    be changed.
 
     The second item is None when nothing else reads what lies between.
     """

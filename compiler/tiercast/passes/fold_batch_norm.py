@@ -24,7 +24,8 @@ class _Affine:
 
 
 def fold_batch_norm(model: ir.Model) -> PassReport:
-    """Folds BatchNormalization and constant per-channel Mul, Div, Add, Sub into the weights before them, in place.
+    """Folds BatchNormalization and constant per-channel Mul, Div, Add, Sub into the weights before them, in
+    place.
 
     The producer takes over the name of the folded node's output.
     """

@@ -9,8 +9,8 @@ import onnx_ir.passes.common as onnx_ir_passes
 from tiercast.errors import ModelError
 from tiercast.ir.report import PassReport
 
-# Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames values, and the
-# Pad fusions come later, on physical nodes, where reflect and edge pads fuse as well.
+# Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames
+# values, and the Pad fusions come later, on physical nodes, where reflect and edge pads fuse as well.
 _SKIPPED = ["fuse_qkv", "fuse_pad_into_conv", "fuse_pad_into_pool", "fuse_consecutive_reduce_unsqueeze"]
 
 

@@ -29,8 +29,8 @@ class _Half:
 def fuse_gate(model: ir.Model) -> PassReport:
     """Splits the weights of a gated convolution into a feature and a gate convolution, in place.
 
-    fuse_activation and fuse_residual then give each its activation and make the later one multiply (mul_after), so that
-    nothing but the gated result is stored. Run it before them.
+    fuse_activation and fuse_residual then give each its activation and make the later one multiply
+    (mul_after), so that nothing but the gated result is stored. Run it before them.
     """
     report = PassReport("fuse_gate")
     for node in list(model.graph):

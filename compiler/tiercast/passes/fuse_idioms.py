@@ -1,7 +1,9 @@
-"""Activations that exporters write out in arithmetic become one operation: x·sigmoid(x), x·clip(x+3,0,6)/6, erf gelu...
+"""Activations that exporters write out in arithmetic become one operation: x·sigmoid(x), x·clip(x+3,0,6)/6,
+erf gelu...
 
-They are recognised by what they compute, not by how they are written: the arithmetic is evaluated on a row of numbers and
-compared with the activations we know. A formula may be written in any way and is found; one that differs is not.
+They are recognised by what they compute, not by how they are written: the arithmetic is evaluated on a row of
+numbers and compared with the activations we know. A formula may be written in any way and is found; one that
+differs is not.
 """
 
 from __future__ import annotations

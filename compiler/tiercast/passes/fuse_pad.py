@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import onnx_ir as ir
 
-from tiercast.ir.edit import erase, insert_before, only_user, take_over
+from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport, label
 from tiercast.ir.slots import set_attribute
-from tiercast.ops.copy import strides_of
 from tiercast.ops.registry import DOMAIN, attr, op_of, shape
 
 _MODES = {"constant": "zero", "reflect": "reflect", "edge": "replicate"}
@@ -18,13 +15,10 @@ _MODES = {"constant": "zero", "reflect": "reflect", "edge": "replicate"}
 def fuse_pad(model: ir.Model) -> PassReport:
     """A Pad of height and width becomes `pads` and `pad_mode` of every node that reads it, in place.
 
-    All readers must take it: convolutions for zero, reflect and edge pads, average pooling that counts pads for zeros.
-    A Pad whose result is only read in another order first moves behind that copy.
+    All readers must take it: convolutions for zero, reflect and edge pads, average pooling that counts pads
+    for zeros.
     """
     report = PassReport("fuse_pad")
-    for node in list(model.graph):
-        if node.domain == DOMAIN and node.op_type == "Pad":
-            _move_behind_copy(model.graph, node)
     for node in list(model.graph):
         if node.domain != DOMAIN or node.op_type != "Pad":
             continue
@@ -41,50 +35,6 @@ def fuse_pad(model: ir.Model) -> PassReport:
         erase(model.graph, [node])
         report.apply(node, f"{attr(node, 'mode')} pads {top_left_bottom_right}")
     return report
-
-
-def _move_behind_copy(graph: ir.Graph, node: ir.Node) -> None:
-    """copy(pad(x)) -> pad(copy(x)), where the copy is a transpose and all that reads the pad."""
-    source, out = node.inputs[0], node.outputs[0]
-    copy = only_user(out)
-    perm = _transposition(copy, shape(out)) if copy is not None and len(shape(out)) == 4 else None
-    if copy is None or perm is None or source is None:
-        return
-    steps = strides_of(shape(source))
-    dims = [shape(source)[axis] for axis in perm]
-    order = {"dims": dims, "in_strides": [steps[axis] for axis in perm], "offset": 0, "shape": dims}
-    moved = ir.Value(name=f"{out.name}.source", shape=ir.Shape(dims), type=out.type)
-    padded = ir.Value(name=f"{out.name}.padded", shape=copy.outputs[0].shape, type=out.type)
-    pads = attr(node, "pads")
-    attributes = {
-        "pads": [pads[axis + end] for end in (0, 4) for axis in perm],
-        "mode": attr(node, "mode"),
-        "value": attr(node, "value"),
-    }
-    insert_before(
-        copy,
-        [
-            ir.node("Copy", [source], order, domain=DOMAIN, outputs=[moved], name=copy.name),
-            ir.node("Pad", [moved], attributes, domain=DOMAIN, outputs=[padded], name=node.name),
-        ],
-    )
-    take_over(copy.outputs[0], padded)
-    erase(graph, [copy, node])
-
-
-def _transposition(node: ir.Node, dims: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The perm with which a Copy of a value of `dims` is a transpose; None when it is something else."""
-    if node.domain != DOMAIN or node.op_type != "Copy" or attr(node, "offset") != 0:
-        return None
-    steps = strides_of(dims)
-    walked = [
-        item for item in zip(attr(node, "dims"), attr(node, "in_strides"), strict=True) if item[0] != 1
-    ]
-    for perm in itertools.permutations(range(len(dims))):
-        same_shape = tuple(dims[axis] for axis in perm) == shape(node.outputs[0])
-        if same_shape and [(dims[axis], steps[axis]) for axis in perm if dims[axis] != 1] == walked:
-            return perm
-    return None
 
 
 def _spatial(node: ir.Node) -> list[int]:

@@ -40,10 +40,10 @@ class _Pair:
 def fuse_residual(model: ir.Model) -> PassReport:
     """x + conv(...) and x * conv(...) become conv's residual, x + constant its bias, in place.
 
-    residual_mode: add when the producer has no activation (one that follows goes in too), else add_after; mul_after for
-    products. Run it after fuse_activation.
-    The fused node moves to where the sum stood. Of two producers the later one takes the sum: the earlier one's result
-    exists by then.
+    residual_mode: add when the producer has no activation (one that follows goes in too), else add_after;
+    mul_after for products. Run it after fuse_activation.
+    The fused node moves to where the sum stood. Of two producers the later one takes the sum: the earlier
+    one's result exists by then.
     """
     report = PassReport("fuse_residual")
     places = {node: index for index, node in enumerate(model.graph)}

@@ -8,17 +8,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from tiercast.ir.edit import insert_before, remove_dead, take_over
+from tiercast.ir.edit import insert_before, only_user, remove_dead, take_over
 from tiercast.ir.report import PassReport, label
 from tiercast.ir.slots import set_attribute
 from tiercast.ops.copy import strides_of
 from tiercast.ops.registry import DOMAIN, attr, shape
+from tiercast.passes.transposition import transposed, transposition
 
 
 def remove_copies(model: ir.Model) -> PassReport:
-    """Joins chains of Copy and Reshape, takes slices out of concats, drops what changes nothing and what nobody reads.
+    """Joins chains of Copy and Reshape, takes slices out of concats, drops what changes nothing and what
+    nobody reads.
 
-    Runs until nothing changes, in place. Values that are ports of the model keep a node of their own.
+    A Concat or Pad whose result is only read transposed moves behind the transpose: pieces are then written
+    in place, and pads stand where convolutions take them. Runs until nothing changes, in place. Values that
+    are ports of the model keep a node of their own.
     """
     report = PassReport("remove_copies")
     changed = True
@@ -43,13 +47,73 @@ def _copy(node: ir.Node) -> str | None:
             0, producer.inputs[0]
         )  # a copy counts elements, it does not look at the shape
         return f"reads past {label(producer)}"
-    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Copy":
-        if _join(producer, node):
-            return f"joined with {label(producer)}"
+    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Copy" and _join(producer, node):
+        return f"joined with {label(producer)}"
     if _is_identity(node):
         _become_reshape(node)
         return "moves nothing: now a view"
+    twin = _twin(node, source)
+    if twin is not None and not node.outputs[0].is_graph_output():
+        node.outputs[0].replace_all_uses_with(twin.outputs[0])
+        return f"is {label(twin)} again"
+    mover = _MOVERS.get(producer.op_type) if producer is not None and producer.domain == DOMAIN else None
+    perm = transposition(node, shape(source)) if mover is not None and only_user(source) is node else None
+    if mover is None or perm is None or producer is None:
+        return None
+    mover(producer, node, perm)
+    return f"moved before {label(producer)}"
+
+
+def _twin(node: ir.Node, source: ir.Value) -> ir.Node | None:
+    """An earlier Copy of the same elements into the same shape."""
+    for use in source.uses():
+        other = use.node
+        if other is node or other.op_type != "Copy" or not _stands_before(other, node):
+            continue
+        if all(attr(other, key) == attr(node, key) for key in ("dims", "in_strides", "offset", "shape")):
+            return other
     return None
+
+
+def _stands_before(first: ir.Node, second: ir.Node) -> bool:
+    for node in first.graph or ():
+        if node is first or node is second:
+            return node is first
+    return False
+
+
+def _move_concat(concat: ir.Node, copy: ir.Node, perm: tuple[int, ...]) -> None:
+    stem = concat.outputs[0].name
+    pieces = [value for value in concat.inputs if value is not None]
+    copies = [transposed(piece, perm, f"{stem}.piece{index}") for index, piece in enumerate(pieces)]
+    joined = ir.Value(name=f"{stem}.joined", shape=copy.outputs[0].shape, type=copy.outputs[0].type)
+    inputs = [item.outputs[0] for item in copies]
+    axis = {"axis": perm.index(int(attr(concat, "axis")))}
+    made = ir.node("Concat", inputs, axis, domain=DOMAIN, outputs=[joined], name=concat.name)
+    insert_before(copy, [*copies, made])
+    take_over(copy.outputs[0], joined)
+
+
+def _move_pad(pad: ir.Node, copy: ir.Node, perm: tuple[int, ...]) -> None:
+    source, out = pad.inputs[0], copy.outputs[0]
+    assert source is not None
+    moved = transposed(source, perm, f"{pad.outputs[0].name}.source")
+    pads: list[int] = attr(pad, "pads")
+    attributes: dict[str, list[int] | str | float] = {
+        "pads": [pads[axis + end] for end in (0, len(perm)) for axis in perm],
+        "mode": attr(pad, "mode"),
+        "value": attr(pad, "value"),
+    }
+    padded = ir.Value(name=f"{pad.outputs[0].name}.padded", shape=out.shape, type=out.type)
+    made = ir.node("Pad", moved.outputs, attributes, domain=DOMAIN, outputs=[padded], name=pad.name)
+    insert_before(copy, [moved, made])
+    take_over(out, padded)
+
+
+_MOVERS: dict[str, Callable[[ir.Node, ir.Node, tuple[int, ...]], None]] = {
+    "Concat": _move_concat,
+    "Pad": _move_pad,
+}
 
 
 def _is_identity(node: ir.Node) -> bool:

@@ -14,8 +14,8 @@ from tiercast.ir.report import PassReport
 def remove_identities(model: ir.Model) -> PassReport:
     """Removes Identity, inference Dropout and no-op Cast, Reshape, Transpose, Pad, Slice, Resize... in place.
 
-    A graph output keeps its name: the value before it takes it over. What links a graph input or a constant straight to a
-    graph output stays, because both names must live.
+    A graph output keeps its name: the value before it takes it over. What links a graph input or a constant
+    straight to a graph output stays, because both names must live.
     """
     report = PassReport("remove_identities")
     graph = model.graph

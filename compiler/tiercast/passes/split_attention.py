@@ -11,11 +11,12 @@ from tiercast.ir.edit import insert_before, new_constant, static_shape, take_ove
 
 
 def split_attention(node: ir.Node) -> str | None:
-    """Inserts softmax(q kᵀ · scale + mask) v before an ONNX Attention node (opset 23) and gives it the node's uses.
+    """Inserts softmax(q kᵀ · scale + mask) v before an ONNX Attention node (opset 23) and gives it the node's
+    uses.
 
-    q [N,H,L,D], k [N,H,S,D], v [N,H,S,E] or rank 3 with the heads in the last dimension; mask of floats, broadcast to
-    [N,H,L,S]. Returns the refusal, with nothing changed, for what the identity does not say: past and present state,
-    other outputs, grouped heads, softcap, boolean masks.
+    q [N,H,L,D], k [N,H,S,D], v [N,H,S,E] or rank 3 with the heads in the last dimension; mask of floats,
+    broadcast to [N,H,L,S]. Returns the refusal, with nothing changed, for what the identity does not say:
+    past and present state, other outputs, grouped heads, softcap, boolean masks.
     """
     refusal = _refusal(node)
     if refusal is not None:

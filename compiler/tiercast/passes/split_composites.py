@@ -21,10 +21,11 @@ _HUB_OPSET = 23
 
 
 def split_composites(model: ir.Model) -> PassReport:
-    """Expands, in place and again until none is left, every operator without a legalisation that has a function body.
+    """Expands, in place and again until none is left, every operator without a legalisation that has a
+    function body.
 
-    Plain attention is split by a shorter identity than its ONNX body. Bodies compute with shapes, so constants are folded
-    after them.
+    Plain attention is split by a shorter identity than its ONNX body. Bodies compute with shapes, so
+    constants are folded after them.
     """
     report = PassReport("split_composites")
     known = legalizers()

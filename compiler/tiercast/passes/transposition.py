@@ -1,0 +1,34 @@
+"""Copies that are transposes, read and written."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from tiercast.ops.copy import strides_of
+from tiercast.ops.registry import DOMAIN, attr, shape
+
+
+def transposition(node: ir.Node, dims: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The perm with which a Copy of a value of `dims` (rank <= 5) is a transpose; None when it is something else."""
+    if node.domain != DOMAIN or node.op_type != "Copy" or attr(node, "offset") != 0 or len(dims) > 5:
+        return None
+    steps = strides_of(dims)
+    axes = zip(attr(node, "dims"), attr(node, "in_strides"), strict=True)
+    walked = [(dim, step) for dim, step in axes if dim != 1]
+    for perm in itertools.permutations(range(len(dims))):
+        same_shape = tuple(dims[axis] for axis in perm) == shape(node.outputs[0])
+        if same_shape and [(dims[axis], steps[axis]) for axis in perm if dims[axis] != 1] == walked:
+            return perm
+    return None
+
+
+def transposed(value: ir.Value, perm: Sequence[int], name: str) -> ir.Node:
+    """A new Copy node that transposes `value`; its output is called `name`."""
+    steps = strides_of(shape(value))
+    dims = [shape(value)[axis] for axis in perm]
+    attributes = {"dims": dims, "in_strides": [steps[axis] for axis in perm], "offset": 0, "shape": dims}
+    out = ir.Value(name=name, shape=ir.Shape(dims), type=value.type)
+    return ir.node("Copy", [value], attributes, domain=DOMAIN, outputs=[out], name=f"{name}/Copy")
