@@ -53,8 +53,8 @@ def build_library(
 
     only: the kernel rows of a selected library, which has a build folder of its own.
     say: hears the build's lines.
-    The sizes are `core_bytes` (runtime alone) and `full_bytes` (with kernels), each with its `_budget_bytes`.
-    Raises ToolchainError when a program is missing, the build fails or the AArch64 budget is broken.
+    The sizes are `core_bytes` (runtime alone) and `full_bytes` (with kernels).
+    Raises ToolchainError when a program is missing, or the build fails.
     """
     from tiercast.codegen.build import build, default_folder
     from tiercast.target import find_target
