@@ -100,7 +100,7 @@ def demo(folder: Path) -> None:
     sizes = {
         "package for this machine": host.package.stat().st_size,
         f"package for {ARM}": arm.package.stat().st_size,
-        f"{ARM} runtime, stripped": libraries["core_bytes"],
+        f"{ARM} runtime, stripped": libraries["runtime_bytes"],
         f"{ARM} runtime with every kernel, stripped": libraries["full_bytes"],
     }
     write_report(

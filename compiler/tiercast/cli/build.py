@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from tiercast.cli.output import Json, emit, progress
 from tiercast.errors import ToolchainError
 from tiercast.text import bytes_text
 
-_PRODUCTS = ("tiercast-run", "libtiercast_core.so", "libtiercast_full.so")
+_LIBRARIES = {"runtime_bytes": "libtiercast_core.so", "full_bytes": "libtiercast_full.so"}
+_PRODUCTS = ("tiercast-run", *_LIBRARIES.values())
 
 
 def command(
@@ -39,6 +39,7 @@ def command(
         folder, sizes = build_library(target, only, lambda line: say(line[:100]))
         files = _copy(folder, output) if output is not None else [folder / name for name in _PRODUCTS]
     result = {
+        "target": target,
         **sizes,
         "selected": None if only is None else sorted(only),
         "files": [str(file) for file in files],
@@ -48,13 +49,13 @@ def command(
 
 def build_library(
     target: str, only: frozenset[str] | None = None, say: Callable[[str], None] | None = None
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, dict[str, int]]:
     """Builds a target's programs and shared libraries; returns the build folder and the stripped sizes.
 
     only: the kernel rows of a selected library, which has a build folder of its own.
     say: hears the build's lines.
-    The sizes are `core_bytes` (runtime alone) and `full_bytes` (with kernels).
-    Raises ToolchainError when a program is missing, or the build fails.
+    The sizes are `runtime_bytes` (the runtime alone) and `full_bytes` (with its kernels).
+    Raises ToolchainError when a program is missing or the build fails.
     """
     from tiercast.codegen.build import build, default_folder
     from tiercast.target import find_target
@@ -62,30 +63,14 @@ def build_library(
     folder = default_folder(find_target(target))
     if only is not None:
         folder = folder.with_name(f"{folder.name}-selected")
-    lines: list[str] = []
-
-    def listen(line: str) -> None:
-        lines.append(line)
-        if say:
-            say(line)
-
-    build(target, folder, only, ("tiercast-run", "tiercast-sizes"), listen)
-    return folder, _sizes(lines)
+    build(target, folder, only, ("tiercast-run", "tiercast_core", "tiercast_full"), say)
+    return folder, {name: (folder / file).stat().st_size for name, file in _LIBRARIES.items()}
 
 
 def _called_kernels(packages: list[Path]) -> frozenset[str]:
     from tiercast.package.file import read_package
 
     return frozenset(step.kernel for path in packages for step in read_package(path).steps)
-
-
-def _sizes(lines: list[str]) -> dict[str, Any]:
-    """The JSON line that the CMake target `tiercast-sizes` prints."""
-    for line in reversed(lines):
-        if line.startswith("{") and "core_bytes" in line:
-            found: dict[str, Any] = json_module.loads(line)
-            return found
-    raise ToolchainError("the build printed no sizes; run it again with a clean build folder")
 
 
 def _copy(folder: Path, output: Path) -> list[Path]:
@@ -109,7 +94,7 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         if result["selected"] is None
         else f"{len(result['selected'])} selected kernels and their fallbacks"
     )
-    runtime, full = bytes_text(result["core_bytes"]), bytes_text(result["full_bytes"])
+    runtime, full = bytes_text(result["runtime_bytes"]), bytes_text(result["full_bytes"])
     console.print(f"{result['target']}: runtime {runtime}, with {kind} {full} (stripped)")
     for file in result["files"]:
         console.print(f"  {file}", markup=False)
