@@ -229,10 +229,10 @@ def _median_us(
             raise UsageError(f"{row} is not in the built library, {bound} was bound; build the project again")
         times_us: list[float] = []
         ends = time.perf_counter() + seconds
-        while time.perf_counter() < ends or len(times_us) < _WARM_UP_RUNS + 3:
+        while time.perf_counter() < ends or len(times_us) < 2:
             step_us = session.run_timed(arrays)[1]
             times_us.append(sum(step_us[index] for index in steps))
-        return statistics.median(times_us[_WARM_UP_RUNS:])
+        return statistics.median(times_us[1:])  # the first met cold caches
 
 
 def _gflops(macs: int, time_us: float) -> float | None:
