@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-parity bench-peers fix clean
+.PHONY: help setup demo test check bench bench-parity bench-peers conformance fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -62,6 +62,9 @@ bench-parity: setup ## every reference model against PyTorch, here and on ARM un
 bench-peers: setup ## every reference model against five other engines, interleaved
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.peers.bench
+
+conformance: setup ## run ONNX's own node tests and write docs/conformance.md
+	PYTHONPATH=tests/conformance $(RUN)/python tests/conformance/report.py
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build demo
