@@ -7,6 +7,7 @@
 
 #include "conv2d/conv2d.h"
 #include "simd/copy_floats.h"
+#include "simd/gemm_thin.h"
 
 namespace {
 
@@ -178,7 +179,12 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
     }
     tile.rows = tile_rows(plan, image, segment, first, mr, &scratch);
   }
-  run_block(product_of(plan, group), tiles, count, plan.panels * split / plan.splits, plan.panels * (split + 1) / plan.splits);
+  const Product product = product_of(plan, group);
+  if (v.oc <= THIN_COLUMNS) {
+    run_thin_block(product, tiles, count, scratch);
+    return;
+  }
+  run_block(product, tiles, count, plan.panels * split / plan.splits, plan.panels * (split + 1) / plan.splits);
 }
 
 int64_t work(const tc_call* call) {

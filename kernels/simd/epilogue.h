@@ -23,6 +23,10 @@ TC_INLINE bool late_residual(int32_t mode) { return mode == TC_RESIDUAL_ADD_AFTE
 TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const float* slope, const float* residual, int64_t ldr, float* c,
                         int64_t ldc) {
   const bool clamped = clamps(e.activation);
+  if (ldc == n && slope == nullptr && (residual == nullptr || ldr == n)) {  // no gaps: one long row fills the vectors
+    n *= mr;
+    mr = 1;
+  }
   for (int r = 0; r < mr; ++r) {
     for (int64_t j = 0; j < n; j += VL) {
       const int64_t left = n - j;

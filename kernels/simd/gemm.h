@@ -6,6 +6,7 @@
 #ifndef TIERCAST_SIMD_GEMM_H_
 #define TIERCAST_SIMD_GEMM_H_
 
+#include "simd/copy_floats.h"
 #include "simd/epilogue.h"
 #include "simd/panels.h"
 
@@ -231,7 +232,7 @@ TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows,
   }
   run_slice(mr, width, rows, aside);
   for (int r = 0; r < mr; ++r) {
-    for (int64_t j = 0; j < n; ++j) s.c[r * s.ldc + j] = out[r * width + j];
+    copy_floats(s.c + r * s.ldc, out + r * width, n);
   }
 }
 
