@@ -1,6 +1,6 @@
 """Fill card.json and draw curve.png and astronaut.png from a finished training run; card.md quotes them.
 
-python effects/stories_segmentation/card.py --run /tmp/stories_run --iterations 8000 --seed 0 --commit HASH
+python effects/stories_segmentation/card.py --run /tmp/stories_run --seed 0 --commit HASH
 """
 
 import argparse
@@ -95,7 +95,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--iterations", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--commit", required=True)
     parser.add_argument("--clips", type=int, default=40)
@@ -111,7 +110,7 @@ def main() -> None:
     strip, photo_iou = astronaut(net, 256)
     card = {
         "seed": args.seed,
-        "iterations": args.iterations,
+        "iterations": log[-1]["iteration"],
         "script": "effects/stories_segmentation/train.py",
         "commit": args.commit,
         "seconds": log[-1]["seconds"],
