@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -77,6 +78,7 @@ def main(
     ] = None,
 ) -> None:
     """Times every engine on every reference model and says how far ours is from the best peer."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped worker stays behind
     console = Console(width=None if sys.stdout.isatty() else 130)
     chosen = models.split(",") if models else zoo.names()
     document = run(chosen, engines.split(","), threads, Effort(rounds, visit_s), console)
