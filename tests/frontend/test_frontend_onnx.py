@@ -1,7 +1,8 @@
-"""ONNX files of any age reach the hub form; what is no model, or no supported one, is refused with its reason."""
+"""ONNX files of any age reach the hub form; what is no model, or no supported one, is refused."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 
 from tiercast.errors import ModelError, UsageError
 from tiercast.frontend import load
@@ -102,7 +103,8 @@ def test_old_opsets_keep_their_meaning(name: str) -> None:
         "(float[2,4] x) => (float[2,4] y) { y = Relu(x) }",
         "(float[2,4] x) => (float[2,4] y) { y = Swish(x) }",
         '(float[2,4] x) => (float[2,4] y) { a = Cast<to=1, round_mode="up">(x)\n y = Identity(a) }',
-        "(float[1,2,4,8] q, float[1,2,4,8] k, float[1,2,4,8] v) => (float[1,2,4,8] y) { y = Attention(q, k, v) }",
+        "(float[1,2,4,8] q, float[1,2,4,8] k, float[1,2,4,8] v) => (float[1,2,4,8] y)"
+        "{ y = Attention(q, k, v) }",
     ],
 )
 def test_the_newest_opset_comes_down(text: str) -> None:
@@ -220,10 +222,8 @@ def test_mutated_files_never_crash(tmp_path: Path) -> None:
             damaged[position] = random.integers(0, 256)
         path = tmp_path / "m.onnx"
         path.write_bytes(bytes(damaged))
-        try:
+        with contextlib.suppress(ModelError, UsageError):
             load(path)
-        except (ModelError, UsageError):
-            pass
 
 
 def test_shapes_that_contradict_each_other_are_refused() -> None:
@@ -249,4 +249,3 @@ def test_the_source_is_left_as_it_was() -> None:
     before = proto.SerializeToString()
     load(proto, {"x": (3,)})
     assert proto.SerializeToString() == before
-    assert TensorProto.FLOAT == proto.graph.input[0].type.tensor_type.elem_type

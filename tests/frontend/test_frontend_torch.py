@@ -164,7 +164,8 @@ def test_reading_onnx_does_not_import_torch() -> None:
     code = (
         "import sys, onnx.parser\n"
         "from tiercast.frontend import load\n"
-        "load(onnx.parser.parse_model('<ir_version: 9, opset_import: [\"\": 23]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))\n"
+        "text = '<ir_version: 9, opset_import: [\"\": 23]> g (float[2] x) => (float[2] y) { y = Relu(x) }'\n"
+        "load(onnx.parser.parse_model(text))\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

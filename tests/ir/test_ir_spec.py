@@ -101,7 +101,10 @@ def test_a_saved_stage_is_a_valid_model_whose_shapes_infer(tmp_path: Path) -> No
     del proto.graph.value_info[:]
     with domain.schemas(model.graph):
         inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
-    shapes = {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in inferred.graph.value_info}
+    shapes = {
+        info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        for info in inferred.graph.value_info
+    }
     assert shapes[conv_of(model).outputs[0].name or ""] == [1, 4, 4, 4]
     assert not onnx.defs.has("Conv2d", 1, domain.DOMAIN)
 

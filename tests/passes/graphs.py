@@ -1,4 +1,4 @@
-"""Small models from ONNX text, and two judges: onnxruntime for ONNX graphs, our own runtime for physical ones."""
+"""Small models from ONNX text, and two judges: onnxruntime for ONNX graphs, our runtime for physical ones."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """What does not depend on data is computed; names of ports stay."""
 
 import numpy as np
-from graphs import graph, keeps_result, op_types
+import pytest
+from graphs import feeds, graph, keeps_result, op_types, run_physical
 
+from tiercast.passes.assign_layout import assign_layout
 from tiercast.passes.fold_constants import fold_constants
 
 
@@ -35,3 +37,48 @@ def test_a_decided_branch_is_taken() -> None:
     )
     keeps_result(model, fold_constants)
     assert op_types(model) == ["Relu"]
+
+
+def test_a_loop_over_constants_is_run_once() -> None:
+    model = graph(
+        """(float[3] x) => (float[3] y) {
+          n, r = Loop(trips, cond, start) <body = b (int64 i, bool c, float a) => (bool d, float e, float f) {
+            d = Identity(c)
+            e = Add(a, a)
+            f = Identity(a)
+          }>
+          y = Add(x, r)
+        }""",
+        trips=np.array(3),
+        cond=np.array(True),
+        start=np.array(2.0, np.float32),
+    )
+    keeps_result(model, fold_constants)
+    assert op_types(model) == ["Add"]
+
+
+@pytest.mark.native
+def test_an_output_that_is_constant_stays() -> None:
+    model = graph("(float[2] x) => (float[2] y, int64[1] s) { s = Shape(x)\n y = Relu(x) }")
+    keeps_result(model, fold_constants)
+    inputs = feeds(model)
+    assign_layout(model)
+    np.testing.assert_array_equal(run_physical(model, inputs)[1], [2])
+
+
+def test_what_onnxsim_refuses_is_still_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("onnxsim.simplify", refuse)
+    model = graph(
+        "(float[2,3] x) => (float[3,2] y)"
+        "{ s = Shape(x)\n r = Slice(s, one, zero, z, minus)\n y = Reshape(x, r) }",
+        one=np.array([1]),
+        zero=np.array([-9]),
+        z=np.array([0]),
+        minus=np.array([-1]),
+    )
+    report = keeps_result(model, fold_constants)
+    assert op_types(model) == ["Reshape"]
+    assert "onnxsim can't simplify it: no" in report.refused[0][1]

@@ -10,7 +10,8 @@ from tiercast.passes.fuse_idioms import fuse_idioms
 NUMBERS = {
     name: np.array(value, np.float32)
     for name, value in {
-        "zero": 0.0, "half": 0.5, "one": 1.0, "two": 2.0, "three": 3.0, "six": 6.0, "sixth": 1 / 6, "root": 2**0.5,
+        "zero": 0.0, "half": 0.5, "one": 1.0, "two": 2.0, "three": 3.0, "six": 6.0, "sixth": 1 / 6,
+        "root": 2**0.5,
         "c": 0.044715, "k": (2 / np.pi) ** 0.5, "slope": 0.1, "q": 1.702, "big": 128.0, "small": -128.0,
     }.items()
 }  # fmt: skip
@@ -18,12 +19,12 @@ FORMULAS = {
     "s = Sigmoid(x)\n y = Mul(x, s)": "silu i0",
     "n = Neg(x)\n e = Exp(n)\n p = Add(e, one)\n y = Div(x, p)": "silu i0",
     "a = Add(x, three)\n c1 = Clip(a, zero, six)\n m = Mul(x, c1)\n y = Div(m, six)": "hard_swish i0",
-    "a = Add(x, three)\n r = Relu(a)\n c1 = Min(r, six)\n d = Mul(c1, sixth)\n y = Mul(d, x)": "hard_swish i0",
+    "a = Add(x, three)\n r = Relu(a)\n m = Min(r, six)\n d = Mul(m, sixth)\n y = Mul(d, x)": "hard_swish i0",
     "h = HardSigmoid<alpha=0.16666667, beta=0.5>(x)\n y = Mul(h, x)": "hard_swish i0",
     "d = Div(x, root)\n e = Erf(d)\n p = Add(e, one)\n m = Mul(x, p)\n y = Mul(m, half)": "gelu i0",
     "d = Div(x, root)\n e = Erf(d)\n p = Add(e, one)\n h = Mul(half, x)\n y = Mul(h, p)": "gelu i0",
-    "p = Pow(x, three)\n cc = Mul(p, c)\n s = Add(x, cc)\n t = Mul(s, k)\n u = Tanh(t)\n v = Add(u, one)\n w = Mul(x, v)\n"
-    " y = Mul(w, half)": "gelu_tanh i0",
+    "p = Pow(x, three)\n cc = Mul(p, c)\n s = Add(x, cc)\n t = Mul(s, k)\n u = Tanh(t)\n v = Add(u, one)\n"
+    " w = Mul(x, v)\n y = Mul(w, half)": "gelu_tanh i0",
     "s = Softplus(x)\n t = Tanh(s)\n y = Mul(x, t)": "mish i0",
     "e = Exp(x)\n p = Add(e, one)\n y = Log(p)": "softplus i0",
     "m = Mul(x, slope)\n y = Max(x, m)": "leaky_relu i0 0.1",

@@ -31,7 +31,10 @@ def model_of(body: str, outputs: str = "float[a,b,c,d] y"):
         ("q = Pad(x, p)\n y = Conv<pads=[1,1,1,1], strides=[2,2]>(q, w)", "zero"),
         ('q = Pad<mode="reflect">(x, p)\n y = Conv(q, w)', "reflect"),
         ('q = Pad<mode="edge">(x, p)\n y = Conv<group=8>(q, dw)', "replicate"),
-        ('q = Pad<mode="reflect">(x, p)\n a = Conv(q, w)\n b = Conv<group=8>(q, dw)\n y = Add(a, b)', "reflect"),
+        (
+            'q = Pad<mode="reflect">(x, p)\n a = Conv(q, w)\n b = Conv<group=8>(q, dw)\n y = Add(a, b)',
+            "reflect",
+        ),
     ],
 )
 def test_convolutions_take_pads(body: str, mode: str) -> None:
@@ -56,7 +59,10 @@ def test_average_pooling_that_counts_zeros_takes_them() -> None:
         ('q = Pad<mode="reflect">(x, p)\n y = Conv<pads=[1,1,1,1]>(q, w)', "pads of its own"),
         ("q = Pad(x, p, one)\n y = Conv(q, w)", "mode constant with value 1.0"),
         ("q = Pad(x, p)\n y = MaxPool<kernel_shape=[3,3]>(q)", "would not count"),
-        ("q = Pad(x, p)\n a = Conv(q, w)\n b = MaxPool<kernel_shape=[3,3]>(q)\n y = Add(a, b)", "would not count"),
+        (
+            "q = Pad(x, p)\n a = Conv(q, w)\n b = MaxPool<kernel_shape=[3,3]>(q)\n y = Add(a, b)",
+            "would not count",
+        ),
         ("q = Pad(x, channels)\n y = AveragePool<kernel_shape=[3,3]>(q)", "other axes"),
     ],
 )

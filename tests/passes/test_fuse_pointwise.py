@@ -69,7 +69,8 @@ def test_smaller_shapes_and_shared_values_are_not_recomputed() -> None:
 
 def test_number_types_do_not_mix() -> None:
     model = physical(
-        "(float[4] x, int64[4] i, int64[4] j) => (float[4] y) { c = Less(i, j)\n n = Neg(x)\n y = Where(c, x, n) }"
+        "(float[4] x, int64[4] i, int64[4] j) => (float[4] y)"
+        "{ c = Less(i, j)\n n = Neg(x)\n y = Where(c, x, n) }"
     )
     report = fuse_pointwise(model)
     assert op_types(model) == ["Pointwise", "Pointwise"]

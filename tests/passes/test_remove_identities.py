@@ -41,7 +41,8 @@ def test_two_outputs_of_one_value_keep_both_names() -> None:
 
 def test_moving_nodes_stay() -> None:
     model = graph(
-        "(float[2,3] x) => (float[3,2] y) { a = Cast<to=7>(x)\n b = Cast<to=1>(a)\n y = Transpose<perm=[1,0]>(b) }"
+        "(float[2,3] x) => (float[3,2] y)"
+        "{ a = Cast<to=7>(x)\n b = Cast<to=1>(a)\n y = Transpose<perm=[1,0]>(b) }"
     )
     keeps_result(model, remove_identities)
     assert op_types(model) == ["Cast", "Cast", "Transpose"]

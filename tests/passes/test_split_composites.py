@@ -16,7 +16,8 @@ def test_a_function_body_replaces_the_operator() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "(float[1,2,5,8] q, float[1,2,7,8] k, float[1,2,7,4] v) => (float[1,2,5,4] y) { y = Attention(q, k, v) }",
+        """(float[1,2,5,8] q, float[1,2,7,8] k, float[1,2,7,4] v) => (float[1,2,5,4] y)
+           { y = Attention(q, k, v) }""",
         """(float[1,2,5,8] q, float[1,2,7,8] k, float[1,2,7,4] v, float[5,7] m) => (float[1,2,5,4] y)
            { y = Attention<scale=0.3>(q, k, v, m) }""",
         """(float[1,5,16] q, float[1,7,16] k, float[1,7,8] v) => (float[1,5,8] y)

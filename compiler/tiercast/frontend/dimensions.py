@@ -57,7 +57,8 @@ def _fix_port(port: onnx.ValueInfoProto, shape: tuple[int, ...], names: dict[str
         fixed = dim.dim_value if dim.HasField("dim_value") else names.get(dim.dim_param, size)
         if fixed != size:
             raise UsageError(
-                f"{origin}: input {port.name!r}: dimension {axis} ({dim.dim_param or 'static'}) is {fixed} already, not {size}"
+                f"{origin}: input {port.name!r}: dimension {axis} ({dim.dim_param or 'static'}) is {fixed} "
+                f"already, not {size}"
             )
         if dim.dim_param:
             names[dim.dim_param] = size
@@ -74,9 +75,8 @@ def _refuse_open(ports: object, origin: str) -> None:
     for port in ports:  # type: ignore[attr-defined]
         tensor = port.type.tensor_type
         if not port.type.HasField("tensor_type"):
-            raise ModelError(
-                f"{origin}: input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors can be inputs"
-            )
+            kind = port.type.WhichOneof("value")
+            raise ModelError(f"{origin}: input {port.name!r} is a {kind}; only tensors can be inputs")
         if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
             open_ports.append(port)
         elif any(dim.dim_value < 1 for dim in tensor.shape.dim):

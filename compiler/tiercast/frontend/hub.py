@@ -1,4 +1,4 @@
-"""The one form every front end hands over: opset 23, static shapes, no local functions, constants as initializers."""
+"""The one form every reader hands over: opset 23, static shapes, no functions, constants as initializers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def model_opset(proto: onnx.ModelProto, origin: str) -> int:
     newest = defs.onnx_opset_version()
     if versions[0] > newest:
         raise ModelError(
-            f"{origin}: opset {versions[0]} is newer than {newest}, the newest that onnx {onnx.__version__} knows"
+            f"{origin}: opset {versions[0]} is newer than {newest}, all that onnx {onnx.__version__} knows"
         )
     return int(versions[0])
 
@@ -51,7 +51,7 @@ def to_hub_opset(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
         return _down(proto, opset, origin)
     if opset < OLDEST_OPSET:
         raise ModelError(
-            f"{origin}: opset {opset} is older than {OLDEST_OPSET}; export the model again with opset 11 or newer"
+            f"{origin}: opset {opset} is older than {OLDEST_OPSET}; export the model with opset 11 or newer"
         )
     return _up(proto, opset, origin)
 
@@ -84,7 +84,7 @@ def _down(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
         without_body = sorted(op_type for op_type in newer if not has_body(op_type, opset))
         if without_body:
             raise ModelError(
-                f"{origin}: {', '.join(without_body)} of opset {opset} mean something that opset {HUB_OPSET} can't say; "
+                f"{origin}: opset {HUB_OPSET} can't say what {', '.join(without_body)} of opset {opset} say; "
                 f"export the model with opset {HUB_OPSET}"
             )
         for node in _nodes(proto.graph):
@@ -143,10 +143,12 @@ def _same_meaning(node: onnx.NodeProto, opset: int) -> bool:
 
 @cache
 def _signature(op_type: str, opset: int) -> tuple[object, ...] | None:
-    """Inputs, outputs and attributes with defaults; versions that differ in none of these differ in element types only."""
+    """Inputs, outputs, attributes with defaults; versions equal in all of them differ in dtypes only."""
     try:
         schema = defs.get_schema(op_type, opset, "")
     except defs.SchemaError:
+        return None
+    if schema.deprecated:
         return None
     attributes = {
         name: (str(item.type), item.required, item.default_value.SerializeToString())

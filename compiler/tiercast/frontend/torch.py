@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 REFERENCE = "PyTorch eager"
 TAKES = (
-    'a .pt2 file, a torch.export.ExportedProgram, a pair (torch module, example inputs), or "module:factory" / '
-    '"file.py:factory" of a function that returns such a pair'
+    "a .pt2 file, a torch.export.ExportedProgram, a pair (torch module, example inputs), or "
+    '"module:factory" / "file.py:factory" of a function that returns such a pair'
 )
 
 
@@ -61,7 +61,7 @@ def read(source: Any, inputs: Mapping[str, Sequence[int]] | None) -> ir.Model:
 
 
 def reference(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
-    """The program itself in eager PyTorch on the CPU; a mapping's or keyword example's inputs go by name, others by order."""
+    """The program in eager PyTorch on the CPU; inputs of a mapping or keywords go by name, else by order."""
     import torch
     from torch.utils import _pytree
 
@@ -99,8 +99,8 @@ def _is_torch(value: object, class_name: str) -> bool:
 def _open(source: str, origin: str) -> Any:
     if Path(source).suffix in (".pt", ".pth"):
         raise UsageError(
-            f"{origin}: a {Path(source).suffix} file holds weights or TorchScript, no exported graph; save one with "
-            'torch.export.save(torch.export.export(module, inputs), "model.pt2"), or pass "module:factory"'
+            f"{origin}: a {Path(source).suffix} file holds weights or TorchScript, no exported graph; use "
+            'torch.export.save(torch.export.export(module, inputs), "model.pt2") and pass that, or "module:factory"'
         )
     if Path(source).suffix == ".pt2":
         return _load_program(Path(source), origin)
@@ -109,7 +109,7 @@ def _open(source: str, origin: str) -> Any:
         return made
     if not (isinstance(made, tuple) and len(made) == 2 and _is_torch(made[0], "Module")):
         raise UsageError(
-            f"{origin}: the factory returned a {type(made).__name__}, not a pair (torch module, example inputs)"
+            f"{origin}: the factory returned a {type(made).__name__}, no pair (torch module, example inputs)"
         )
     return made
 
@@ -207,21 +207,21 @@ def _to_onnx(program: torch.export.ExportedProgram, origin: str) -> Any:
 
 
 def _refuse_silent_losses(program: torch.export.ExportedProgram, origin: str) -> None:
-    """PyTorch 2.13's exporter drops avg_pool2d's divisor_override without a word; a wrong package is worse than an error."""
+    """PyTorch 2.13's exporter drops avg_pool2d's divisor_override silently; better an error than wrong numbers."""
     for node in program.graph.nodes:
         if node.op != "call_function" or "avg_pool" not in str(node.target):
             continue
         override = node.kwargs.get("divisor_override", node.args[6] if len(node.args) > 6 else None)
         if override is not None:
             raise ModelError(
-                f"{origin}: node {node.name!r}: avg_pool with divisor_override={override} is lost by PyTorch's ONNX exporter; "
+                f"{origin}: node {node.name!r}: PyTorch's ONNX exporter loses divisor_override={override}; "
                 "use divisor_override=None and scale the result"
             )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's progress, warnings and log lines off the terminal; errors still come as exceptions."""
+    """Keeps the exporter's progress, warnings and log off the terminal; errors still come as exceptions."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

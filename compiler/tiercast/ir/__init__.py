@@ -1,1 +1,1 @@
-"""The graph (onnx-ir) and what Tiercast adds to it: stage specs, the tiercast domain's schemas, text, pass reports."""
+"""The graph (onnx-ir) and what Tiercast adds: stage specs, the domain's schemas, text, pass reports."""

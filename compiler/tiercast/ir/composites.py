@@ -11,7 +11,7 @@ from onnx import defs
 
 @cache
 def has_body(op_type: str, opset: int) -> bool:
-    """Whether the default-domain operator, as of `opset`, has a function body (fixed or made for the node's types)."""
+    """Whether the default-domain operator, as of `opset`, has a function body (fixed, or made for a node)."""
     try:
         schema: Any = defs.get_schema(op_type, opset, "")  # onnx's stub lacks has_function
     except defs.SchemaError:

@@ -121,7 +121,7 @@ def _schema(node: ir.Node, op: PhysicalOp) -> defs.OpSchema:
 
 
 def _attribute_type(default: object, seen: ir.Attr | None) -> defs.OpSchema.AttrType:
-    """The ONNX type of an attribute: what a node has, else that of the default (a list's is that of its items)."""
+    """The ONNX type of an attribute: what a node has, else that of the default (a list's by its items)."""
     items = list(default) if isinstance(default, (list, tuple)) else [default]
     name = _ATTRIBUTE_TYPES.get(type(items[0]) if items else int, "INT")
     name += "S" if isinstance(default, (list, tuple)) else ""

@@ -52,7 +52,7 @@ def like(value: ir.Value, name: str | None = None) -> ir.Value:
 
 
 def take_over(old: ir.Value, new: ir.Value) -> None:
-    """`new` replaces `old` everywhere, graph outputs included, and takes its name and metadata (which model value it is)."""
+    """`new` replaces `old` everywhere, graph outputs included, and takes its name and metadata."""
     name, facts = old.name, dict(old.metadata_props)
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     old.name = None

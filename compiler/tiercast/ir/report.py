@@ -15,7 +15,7 @@ def label(node: ir.Node) -> str:
 
 @dataclass
 class PassReport:
-    """`applied`: one line per rewrite; `refused`: (node, reason) where a pattern matched and its check said no."""
+    """`applied`: a line per rewrite; `refused`: (node, reason) where a pattern matched, its check not."""
 
     name: str
     applied: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 
 def get_operand(node: ir.Node, names: Sequence[str], name: str) -> ir.Value | None:
-    """The operand called `name` ("bias"), None when it is absent; `names` are the op's (a "?" marks optional ones)."""
+    """The operand called `name` ("bias"), None when absent; `names` are the op's ("?": optional)."""
     index = index_of(names, name)
     return node.inputs[index] if index < len(node.inputs) else None
 

@@ -1,4 +1,4 @@
-"""What an op can do to its result before it stores it: which producers have an activation, a slope, a bias, a residual."""
+"""What an op can do to its result before it stores it: activation, slope, bias, residual."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def is_finished(node: ir.Node) -> str | None:
 
 
 def mark_inner(producer: ir.Node, final: ir.Value) -> None:
-    """The producer's own output, when a reshape stands between, holds no value of the model in its shape any more."""
+    """The producer's own output, when a reshape stands between, holds no value of the model any more."""
     inner = producer.outputs[0]
     if inner is not final:
         inner.metadata_props.pop("source", None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as onnx_ir_passes
 
 from tiercast.errors import ModelError
+from tiercast.ir.edit import array, like, new_constant, static_shape, take_over
 from tiercast.ir.report import PassReport
+from tiercast.ir.support import runtime_nodes
 
 # Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames
 # values, and the Pad fusions come later, on physical nodes, where reflect and edge pads fuse as well.
@@ -17,7 +20,8 @@ _SKIPPED = ["fuse_qkv", "fuse_pad_into_conv", "fuse_pad_into_pool", "fuse_consec
 def fold_constants(model: ir.Model) -> PassReport:
     """Folds constants and simplifies, in place; input and output names stay.
 
-    Raises ModelError when onnxsim can't take the model.
+    onnxsim does it; onnxruntime computes what onnxsim leaves, or all where it fails (the report says why).
+    Raises ModelError when onnxruntime can't compute a constant either.
     """
     import onnxsim  # here, because it takes 1.8 s to import
 
@@ -27,12 +31,84 @@ def fold_constants(model: ir.Model) -> PassReport:
         proto, _ = onnxsim.simplify(
             ir.to_proto(model), skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False
         )
+        _adopt(model, proto)
     except Exception as error:  # onnxsim raises RuntimeError, ValueError and onnx's own errors
-        raise ModelError(f"onnxsim can't simplify the model: {error}") from error
-    _adopt(model, proto)
+        report.refused.append(("the whole graph", f"onnxsim can't simplify it: {error}"))
+    while _compute_rest(model.graph):
+        _adopt(model, ir.to_proto(model))  # more shapes are known now
     if model.graph.num_nodes() != before:
         report.applied.append(f"{before} nodes -> {model.graph.num_nodes()}")
     return report
+
+
+def _compute_rest(graph: ir.Graph) -> bool:
+    """Runs the nodes that depend on no input once, and keeps what the others read of them as initializers.
+
+    False when there are none.
+    """
+    at_run_time = set(runtime_nodes(graph))
+    nodes = [node for node in graph if node not in at_run_time and _of_constants(node, graph, at_run_time)]
+    if not nodes:
+        return False
+    wanted = [
+        value
+        for node in nodes
+        for value in node.outputs
+        if value.is_graph_output() or any(use.node in at_run_time for use in value.uses())
+    ]
+    for value, data in zip(wanted, _run(graph, nodes, wanted), strict=True):
+        constant = new_constant(graph, f"{value.name}.value", data)
+        if value.is_graph_output():  # an output stays a node's result
+            kept = like(value, f"{value.name}.kept")
+            graph.insert_before(nodes[0], ir.node("Identity", [constant], outputs=[kept], name=value.name))
+            take_over(value, kept)
+        else:
+            value.replace_all_uses_with(constant)
+    graph.remove(nodes, safe=True)
+    return True
+
+
+def _of_constants(node: ir.Node, graph: ir.Graph, at_run_time: set[ir.Node]) -> bool:
+    """Whether all that the node reads is known; Identity keeps a constant apart from the output it is."""
+    if node.op_type == "Identity" and node.outputs[0].is_graph_output() and array(node.inputs[0]) is not None:
+        return False
+    sources = [value for value in node.inputs if value is not None]
+    known = all(value.producer() not in at_run_time and value not in graph.inputs for value in sources)
+    return known or (node.op_type in ("Shape", "Size") and static_shape(sources[0]) is not None)
+
+
+def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[np.ndarray]:
+    import onnxruntime
+
+    read = {value for node in nodes for value in node.inputs if value is not None}
+    made = {value for node in nodes for value in node.outputs}
+    outside = [value for value in read - made if value.const_value is None]
+    ports = [
+        onnx.helper.make_tensor_value_info(v.name or "", int(v.dtype or 1), static_shape(v)) for v in outside
+    ]
+    proto = ir.to_proto(ir.Model(graph.clone(), ir_version=11)).graph
+    inner = {node.outputs[0].name for node in nodes}
+    part = onnx.helper.make_graph(
+        [node for node in proto.node if node.output[0] in inner],
+        "constants",
+        ports,
+        [onnx.helper.make_empty_tensor_value_info(value.name or "") for value in wanted],
+        list(proto.initializer),
+    )
+    model = onnx.helper.make_model(part, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=11)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        # What is read from outside is only asked for its shape.
+        zeros = {
+            v.name: np.zeros(static_shape(v) or (), (v.dtype or ir.DataType.FLOAT).numpy()) for v in outside
+        }
+        return [np.asarray(item) for item in session.run([value.name for value in wanted], zeros)]
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise ModelError(f"the model's constants can't be computed: {error}") from error
 
 
 def _adopt(model: ir.Model, proto: onnx.ModelProto) -> None:

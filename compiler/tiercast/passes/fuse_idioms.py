@@ -31,7 +31,7 @@ Function = Callable[..., np.ndarray]
 
 
 def fuse_idioms(model: ir.Model) -> PassReport:
-    """Rewrites each elementwise formula of one f32 value that equals a known activation to that activation, in place."""
+    """Rewrites each elementwise formula of one f32 value that equals a known activation to it, in place."""
     report = PassReport("fuse_idioms")
     places = {node: index for index, node in enumerate(model.graph)}
     for node in list(model.graph):
@@ -54,7 +54,7 @@ def fuse_idioms(model: ir.Model) -> PassReport:
 
 
 def _recognise(node: ir.Node, places: Mapping[ir.Node, int]) -> tuple[str, ir.Value] | None:
-    """The program line and its input. The nodes behind `node` are opened, the latest first; the furthest match counts."""
+    """The program line and its input. Nodes behind `node` open, the latest first; the furthest match counts."""
     frontier = {value for value in node.inputs if value is not None and not _is_number(value)}
     found: tuple[str, ir.Value] | None = None
     for _ in range(_MOST_NODES):
@@ -101,7 +101,7 @@ def _name(node: ir.Node, base: ir.Value) -> str | None:
 
 
 def _piecewise(values: np.ndarray, points: np.ndarray) -> str | None:
-    """relu, clip, leaky_relu, hard_sigmoid or hard_swish with the parameters that the values at the ends show."""
+    """relu, clip, leaky_relu, hard_sigmoid or hard_swish, with the parameters that certain points show."""
     at = dict(zip(points.tolist(), values.tolist(), strict=True))
     lowest, highest = at[-1e30], at[1e30]
     lines = [
@@ -129,7 +129,7 @@ def _close(left: np.ndarray, right: np.ndarray) -> bool:
 
 
 def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray | None:
-    """The value in double precision where `known` gives the base's; None for an opcode that is no part of an activation."""
+    """The value in double precision where `known` gives the base's; None for an opcode no activation has."""
     if value in known:
         return known[value]
     data, producer = array(value), value.producer()
@@ -210,5 +210,8 @@ _FUNCTIONS: dict[str, Function] = {
     "mish": lambda x: x * np.tanh(_softplus(x)),
 }
 _NAMED = frozenset(
-    "relu clip leaky_relu prelu elu sigmoid tanh hard_swish hard_sigmoid silu gelu gelu_tanh mish softplus".split()
+    [
+        *("relu", "clip", "leaky_relu", "prelu", "elu", "sigmoid", "tanh", "hard_swish", "hard_sigmoid"),
+        *("silu", "gelu", "gelu_tanh", "mish", "softplus"),
+    ]
 )

@@ -48,7 +48,7 @@ def fuse_layer_norm(model: ir.Model) -> PassReport:
 
 
 def _following(node: ir.Node, op_type: str, dims: tuple[int, ...]) -> tuple[ir.Node, np.ndarray | None]:
-    """The only reader of `node` and its constant, when it is an `op_type` with a float constant of shape `dims`."""
+    """The only reader of `node` and its constant, if that is an `op_type` with floats of shape `dims`."""
     user = only_user(node.outputs[0])
     if user is None or user.domain or user.op_type != op_type:
         return node, None

@@ -13,7 +13,7 @@ from tiercast.passes.epilogue import program_of
 
 
 def fuse_pointwise(model: ir.Model) -> PassReport:
-    """A Pointwise node takes up each Pointwise input that only it reads and that has its own shape, in place."""
+    """A Pointwise node takes up each Pointwise input of its shape that only it reads, in place."""
     report = PassReport("fuse_pointwise")
     for node in list(model.graph):
         if program_of(node) is None:

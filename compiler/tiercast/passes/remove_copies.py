@@ -47,7 +47,12 @@ def _copy(node: ir.Node) -> str | None:
             0, producer.inputs[0]
         )  # a copy counts elements, it does not look at the shape
         return f"reads past {label(producer)}"
-    if producer is not None and producer.domain == DOMAIN and producer.op_type == "Copy" and _join(producer, node):
+    if (
+        producer is not None
+        and producer.domain == DOMAIN
+        and producer.op_type == "Copy"
+        and _join(producer, node)
+    ):
         return f"joined with {label(producer)}"
     if _is_identity(node):
         _become_reshape(node)
@@ -149,7 +154,7 @@ def _become_reshape(node: ir.Node) -> None:
 
 
 def _join(inner: ir.Node, outer: ir.Node) -> bool:
-    """Makes `outer` read what `inner` reads, when each axis of `outer` walks along axes of `inner` without a carry."""
+    """Makes `outer` read what `inner` reads, when `outer` walks along axes of `inner` without a carry."""
     inner_dims, inner_steps = attr(inner, "dims"), attr(inner, "in_strides")
     dense = strides_of(inner_dims)
     at = [int(item) for item in np.unravel_index(int(attr(outer, "offset")), inner_dims)]
@@ -175,7 +180,7 @@ def _join(inner: ir.Node, outer: ir.Node) -> bool:
 
 
 def _walk(step: int, dense: Sequence[int], dims: Sequence[int]) -> list[tuple[int, int]] | None:
-    """(axis, steps along it) for a step in row-major elements, when it is along one axis; [] for a step of 0."""
+    """(axis, steps along it) of a step in row-major elements, when it is along one axis; [] for 0."""
     if step == 0:
         return []
     for axis, (stride, dim) in enumerate(zip(dense, dims, strict=True)):
@@ -238,7 +243,7 @@ def _concat(node: ir.Node) -> str | None:
 
 
 def _bypass(node: ir.Node, source: ir.Value) -> str | None:
-    """Readers of a node that changes nothing read its input; None where a port of the model stands in the way."""
+    """Readers of a node that changes nothing read its input; None where a port of the model is in the way."""
     out = node.outputs[0]
     if not out.uses() and not out.is_graph_output():
         return None

@@ -12,7 +12,7 @@ from tiercast.ops.registry import DOMAIN, attr, shape
 
 
 def transposition(node: ir.Node, dims: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The perm with which a Copy of a value of `dims` (rank <= 5) is a transpose; None when it is something else."""
+    """The perm with which a Copy of a value of `dims` (rank <= 5) is a transpose; None when it is no such."""
     if node.domain != DOMAIN or node.op_type != "Copy" or attr(node, "offset") != 0 or len(dims) > 5:
         return None
     steps = strides_of(dims)
@@ -29,6 +29,7 @@ def transposed(value: ir.Value, perm: Sequence[int], name: str) -> ir.Node:
     """A new Copy node that transposes `value`; its output is called `name`."""
     steps = strides_of(shape(value))
     dims = [shape(value)[axis] for axis in perm]
-    attributes = {"dims": dims, "in_strides": [steps[axis] for axis in perm], "offset": 0, "shape": dims}
+    order = [steps[axis] for axis in perm]
+    attributes: dict[str, int | list[int]] = {"dims": dims, "in_strides": order, "offset": 0, "shape": dims}
     out = ir.Value(name=name, shape=ir.Shape(dims), type=value.type)
     return ir.node("Copy", [value], attributes, domain=DOMAIN, outputs=[out], name=f"{name}/Copy")
