@@ -25,7 +25,8 @@ _HELD = (
 class Cast(Op):
     """y = x as dtype `to` (a number of onnx.TensorProto.DataType), dense, shape of x.
 
-    Float to integer drops the fraction and saturates (NaN: 0), to bool is x != 0; integers narrow by keeping low bits.
+    Float to integer drops the fraction and saturates (NaN: 0), to bool is x != 0; integers narrow by
+    keeping low bits.
     """
 
     onnx = ("Cast", "CastLike")

@@ -1,4 +1,5 @@
-"""Concat: joins values along an axis; planned in place by `lower/` where the pieces' producers can write a window."""
+"""Concat: joins values along an axis; planned in place by `lower/` where the pieces' producers can write a
+window."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 
 class Concat(Op):
-    """y = inputs joined along physical `axis`; all other dims equal. Output: that shape, the inputs' dtype."""
+    """y = inputs joined along physical `axis`; all other dims equal. Output: that shape, the inputs'
+    dtype."""
 
     onnx = ("Concat",)
     inputs = ("inputs*",)

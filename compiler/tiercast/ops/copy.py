@@ -20,8 +20,10 @@ MAX_AXES = 8
 class Copy(Op):
     """y[i0, i1, ...] = x[offset + Σ i_k * in_strides_k], for i_k < dims_k; y is viewed as `shape`.
 
-    x: any dtype, dense. dims: at most 8, the axes of `shape` or parts of them in order (so that y may be a window); unit
-    axes do not count. in_strides: elements of x, may be 0 (repeat) or negative (reverse). Output: shape, dtype of x.
+    x: any dtype, dense. dims: at most 8, the axes of `shape` or parts of them in order (so that y may be a
+    window); unit
+    axes do not count. in_strides: elements of x, may be 0 (repeat) or negative (reverse). Output: shape,
+    dtype of x.
     """
 
     onnx = ("Transpose", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
@@ -41,7 +43,7 @@ class Copy(Op):
         dims_out = tuple(int(dim) for dim in attr(node, "shape"))
         if len(dims) != len(strides) or len(dims) > MAX_AXES or not _splits(dims, dims_out):
             raise GraphError(
-                f"{where(node)}: dims {dims} with strides {strides} do not split the axes of {dims_out} in at most 8"
+                f"{where(node)}: dims {dims} with strides {strides} do not split {dims_out} in at most 8 axes"
             )
         far = [(dim - 1) * step for dim, step in zip(dims, strides, strict=True)]
         least, most = offset + sum(min(step, 0) for step in far), offset + sum(max(step, 0) for step in far)
@@ -61,7 +63,8 @@ class Copy(Op):
 
 
 def copy_view(low: Lowering, node: ir.Node, x: ir.Value | View, y: ir.Value | View) -> None:
-    """Emits a `copy` call between two windows of equal dims and dtype, whatever their (non-negative) strides."""
+    """Emits a `copy` call between two windows of equal dims and dtype, whatever their (non-negative)
+    strides."""
     params = {"rank": 0, "dims": [], "in_strides": [], "offset": 0}
     low.call(node, low.choose("copy_anyany"), [x], [y], params)
 
@@ -85,7 +88,8 @@ def strides_of(dims: Sequence[int]) -> list[int]:
 def emit_copy(
     layout: Layouter, x: ir.Value, axes: Sequence[tuple[int, int]], dims_out: Sequence[int], offset: int = 0
 ) -> ir.Value:
-    """A Copy of physical x with loop axes (dim, stride), outermost first; unit axes are dropped to stay within 8."""
+    """A Copy of physical x with loop axes (dim, stride), outermost first; unit axes are dropped to stay
+    within 8."""
     kept = [(dim, step) for dim, step in axes if dim != 1]
     attributes = {
         "dims": [dim for dim, _ in kept] or [1],
@@ -177,14 +181,10 @@ def _space_to_depth(node: ir.Node, layout: Layouter) -> None:
     if rows % block or cols % block:
         raise GraphError(f"{where(node)}: {rows}x{cols} does not divide into blocks of {block}x{block}")
     line = cols * depth
-    axes = [
-        (batch, rows * line),
-        (rows // block, block * line),
-        (cols // block, block * depth),
-        (block, line),
-        (block, depth),
-        (depth, 1),
-    ]
+    blocks = [(batch, rows * line), (rows // block, block * line), (cols // block, block * depth)]
+    within = [(block, line), (block, depth)]
+    crd = attr(node, "mode", "DCR") == "CRD"
+    axes = [*blocks, (depth, 1), *within] if crd else [*blocks, *within, (depth, 1)]
     made = emit_copy(layout, source, axes, [batch, rows // block, cols // block, depth * block * block])
     layout.bind(node.outputs[0], made, (0, 2, 3, 1))
 

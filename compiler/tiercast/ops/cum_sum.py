@@ -14,7 +14,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 
 class CumSum(Op):
-    """y = running sum of x along physical `axis`; exclusive leaves the own element out, reverse runs from the end; dense."""
+    """y = running sum of x along physical `axis`; exclusive leaves the own element out, reverse runs from
+    the end; dense."""
 
     onnx = ("CumSum",)
     inputs = ("x",)

@@ -16,9 +16,11 @@ from tiercast.ops.slice import window
 
 
 class Gather(Op):
-    """y[..., i..., ...] = x[..., indices[i...], ...] along physical `axis`; any dtype, dense; indices s32 or s64.
+    """y[..., i..., ...] = x[..., indices[i...], ...] along physical `axis`; any dtype, dense; indices s32
+    or s64.
 
-    Negative indices count from the end. An index out of range is a GraphError when constant; at run time it gives zeros.
+    Negative indices count from the end. An index out of range is a GraphError when constant; at run time
+    it gives zeros.
     """
 
     onnx = ("Gather",)
@@ -69,12 +71,13 @@ def check_indices(node: ir.Node, array: np.ndarray | None, length: int) -> None:
     """GraphError when constant indices are outside [-length, length)."""
     if array is not None and array.size and (array.min() < -length or array.max() >= length):
         raise GraphError(
-            f"{where(node)}: indices {int(array.min())}..{int(array.max())} leave an axis of {length} elements"
+            f"{where(node)}: indices {int(array.min())}..{int(array.max())} leave an axis of {length}"
         )
 
 
 def _run_start(array: np.ndarray | None, length: int) -> int | None:
-    """The first of constant indices that are n, n+1, n+2...; None when they are computed or not neighbours."""
+    """The first of constant indices that are n, n+1, n+2...; None when they are computed or not
+    neighbours."""
     if array is None or not array.size:
         return None
     flat = np.where(array < 0, array + length, array).reshape(-1)

@@ -14,7 +14,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 
 class GatherElements(Op):
-    """y[i][j][k] = x[i][indices[i][j][k]][k] (for axis 1); any dtype, dense; indices as in `Gather`. Output: indices' shape."""
+    """y[i][j][k] = x[i][indices[i][j][k]][k] (for axis 1); any dtype, dense; indices as in `Gather`.
+    Output: indices' shape."""
 
     onnx = ("GatherElements",)
     inputs = ("x", "indices")

@@ -14,7 +14,8 @@ from tiercast.ops.registry import Op, attr, dtype, shape, where
 
 
 class GatherNd(Op):
-    """y[b..., i...] = x[b..., indices[b..., i..., :]], `batch_dims` leading axes in step; any dtype, dense."""
+    """y[b..., i...] = x[b..., indices[b..., i..., :]], `batch_dims` leading axes in step; any dtype,
+    dense."""
 
     onnx = ("GatherND",)
     inputs = ("x", "indices")

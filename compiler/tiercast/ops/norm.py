@@ -1,4 +1,5 @@
-"""Norm: instance and group norm over NHWC images, layer and RMS norm over rows, with scale, bias and activation."""
+"""Norm: instance and group norm over NHWC images, layer and RMS norm over rows, with scale, bias and
+activation."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 class Norm(Op):
     """y = activation((x - mean) / sqrt(variance + epsilon) * scale + bias), f32.
 
-    kind "instance" and "group" (into `groups`): x [N,H,W,C], scale and bias [C]. kind "layer" and "rms" (mean taken as 0):
+    kind "instance" and "group" (into `groups`): x [N,H,W,C], scale and bias [C]. kind "layer" and "rms"
+    (mean taken as 0):
     x [..., L], scale and bias [L]. Output: shape of x.
     """
 
@@ -129,7 +131,7 @@ def _row_vector(
         )
     if math.prod(layout.shape(value)) != math.prod(dims):
         raise GraphError(
-            f"{where(node)}: {value.name!r} of shape {layout.shape(value)} is not one number per element of {dims}"
+            f"{where(node)}: {value.name!r} {layout.shape(value)} does not hold one number per element of {dims}"
         )
     return layout.alias(layout.plain(value), (math.prod(dims),))
 

@@ -15,7 +15,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, shape, where
 
 
 class OneHot(Op):
-    """y = `on` where position along `axis` (of y) equals the index, else `off`; indices s32 or s64, dtype `to`.
+    """y = `on` where position along `axis` (of y) equals the index, else `off`; indices s32 or s64, dtype
+    `to`.
 
     Negative indices count from `depth`; one out of range sets nothing.
     """

@@ -1,4 +1,5 @@
-"""Pointwise: an elementwise program over broadcast inputs. `program.py` documents programs; ONNX's table is at the end."""
+"""Pointwise: an elementwise program over broadcast inputs. `program.py` documents programs; ONNX's table
+is at the end."""
 
 from __future__ import annotations
 
@@ -41,9 +42,11 @@ _WHOLE = ("s8", "u8", "s32", "s64")
 
 
 class Pointwise(Op):
-    """y = program(inputs): numpy-broadcast inputs (1..16), f32 with bool or integers with bool; see `tiercast.ops.program`.
+    """y = program(inputs): numpy-broadcast inputs (1..16), f32 with bool or integers with bool; see
+    `tiercast.ops.program`.
 
-    Any strides on both sides. Integer programs wrap at the output's width. Output: the broadcast shape; bool after a
+    Any strides on both sides. Integer programs wrap at the output's width. Output: the broadcast shape;
+    bool after a
     comparison, else the dtype of the numeric operands.
     """
 
@@ -68,7 +71,7 @@ class Pointwise(Op):
         program = parse(attr(node, "program"))
         if input_count(program) > len(node.inputs) or not node.inputs or None in node.inputs:
             raise GraphError(
-                f"{where(node)}: the program reads {input_count(program)} inputs, the node has {len(node.inputs)}"
+                f"{where(node)}: the program reads {input_count(program)} inputs of {len(node.inputs)}"
             )
         values = [value for value in node.inputs if value is not None]
         try:
@@ -80,7 +83,8 @@ class Pointwise(Op):
         return [(_DTYPES[result_kind(program, _kinds(node))], tuple(dims))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One `pointwise` call: integer programs in 64 bits, all others in f32 (which holds truth values exactly)."""
+        """One `pointwise` call: integer programs in 64 bits, all others in f32 (which holds truth values
+        exactly)."""
         whole = any(kind in _WHOLE for kind in _kinds(node))
         params = encode(parse(attr(node, "program")), whole)
         row = low.choose("pointwise_s64s64" if whole else "pointwise_f32f32")
@@ -105,7 +109,8 @@ Builder = Callable[[ir.Node, Sequence[str]], Lines]
 
 
 def legalize_pointwise(node: ir.Node, layout: Layouter, build: Builder) -> None:
-    """Emits one Pointwise for an ONNX node. `build(node, operands)` writes the lines; operands are "i<n>", a number, or
+    """Emits one Pointwise for an ONNX node. `build(node, operands)` writes the lines; operands are "i<n>",
+    a number, or
     "" for an absent input."""
     operands: list[str] = []
     sources: list[ir.Value] = []
@@ -130,7 +135,8 @@ def bind_pointwise(layout: Layouter, out: ir.Value, sources: Sequence[ir.Value],
 
 
 def preferred_perm(layout: Layouter, sources: Sequence[ir.Value], dims: tuple[int, ...]) -> Perm:
-    """The order for an elementwise node: that of a computed full-size input, rather a permuted one than a plain one."""
+    """The order for an elementwise node: that of a computed full-size input, rather a permuted one than a
+    plain one."""
     plain = tuple(range(len(dims)))
     computed = [
         value for value in sources if layout.const(value) is None and len(layout.shape(value)) == len(dims)

@@ -18,7 +18,8 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 class Pool2d(Op):
     """y[N,OH,OW,C] = max or average over kernel windows of x[N,H,W,C], f32.
 
-    kind: max average. pads: t, l, b, r. count_include_pad: padding counts in the average's divisor. ceil_mode: the last
+    kind: max average. pads: t, l, b, r. count_include_pad: padding counts in the average's divisor.
+    ceil_mode: the last
     window may leave the padded image, if it starts on it.
     """
 
@@ -37,7 +38,8 @@ class Pool2d(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """Channels last; three axes are pooled two and one at a time, which is the same for maxima and box averages."""
+        """Channels last; three axes are pooled two and one at a time, which is the same for maxima and box
+        averages."""
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):

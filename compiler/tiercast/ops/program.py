@@ -1,7 +1,10 @@
-"""The small elementwise programs of `Pointwise`: text form, inlining one into another, types and kernel encoding.
+"""The small elementwise programs of `Pointwise`: text form, inlining one into another, types and kernel
+encoding.
 
-A program is a list of lines `<opcode> <operand>...`. Line k writes the value `t<k>`; the last line's value is the output.
-Operands: `i<n>` an input of the node, `t<k>` an earlier line's value, anything else a number (also inf, -inf, nan).
+A program is a list of lines `<opcode> <operand>...`. Line k writes the value `t<k>`; the last line's value
+is the output.
+Operands: `i<n>` an input of the node, `t<k>` an earlier line's value, anything else a number (also inf,
+-inf, nan).
 """
 
 from __future__ import annotations
@@ -82,9 +85,7 @@ def parse(lines: Sequence[str]) -> Program:
         op, *words = line.split()
         operands = tuple(_operand(word, line) for word in words)
         if len(operands) != arity(op):
-            raise GraphError(
-                f"pointwise program line {index} {line!r}: {op} takes {arity(op)} operands, got {len(operands)}"
-            )
+            raise GraphError(f"pointwise program line {index} {line!r}: {op} takes {arity(op)} operands")
         late = [
             word
             for word in operands
@@ -126,7 +127,8 @@ def inline(
 ) -> Program:
     """`outer` with its input `at` computed by `inner`.
 
-    inner_inputs[n] and outer_inputs[n] are the numbers that their inputs have in the result (outer_inputs[at] is ignored).
+    inner_inputs[n] and outer_inputs[n] are the numbers that their inputs have in the result
+    (outer_inputs[at] is ignored).
     The fused node's inputs are the caller's choice, so an operand both read is passed once:
 
         inline(parse(["relu i0"]), parse(["add i0 i1"]), 1, [1], [0, 1])  ->  relu i1; add i0 t0
@@ -154,14 +156,15 @@ def fits(program: Program) -> str | None:
 
 
 def result_kind(program: Program, inputs: Sequence[str]) -> str:
-    """The output's dtype from the inputs' dtypes ("f32", "bool", "s64"...); GraphError when operands of an opcode differ."""
+    """The output's dtype from the inputs' dtypes ("f32", "bool", "s64"...); GraphError when operands of an
+    opcode differ."""
     kinds: list[str] = []
     for line in program:
         values = line.operands[1:] if line.op == "where" else line.operands
         known = {_kind(item, inputs, kinds) for item in values} - {None}
         if len(known) > 1:
             raise GraphError(
-                f"pointwise program line {line}: operands of different dtypes {sorted(map(str, known))}; cast first"
+                f"pointwise program line {line}: operands are {sorted(map(str, known))}; cast to one dtype first"
             )
         own = next(iter(known), None) or "f32"
         kinds.append("bool" if line.op in _TRUTH else own)
@@ -169,7 +172,8 @@ def result_kind(program: Program, inputs: Sequence[str]) -> str:
 
 
 def encode(program: Program, whole: bool) -> dict[str, object]:
-    """The params of kernels/pointwise: literals as f32, or as s64 when `whole`. GraphError when it does not `fits`."""
+    """The params of kernels/pointwise: literals as f32, or as s64 when `whole`. GraphError when it does
+    not `fits`."""
     refusal = fits(program)
     if refusal:
         raise GraphError(f"pointwise program: {refusal}")

@@ -31,7 +31,8 @@ _KINDS = {
 class Reduce(Op):
     """y = kind(x over physical `axes`); f32, or integers and bool in 64 bits that wrap.
 
-    kind: sum mean max min prod l1 l2 sum_square log_sum log_sum_exp. Output: x's dims, reduced ones 1 (keepdims) or gone.
+    kind: sum mean max min prod l1 l2 sum_square log_sum log_sum_exp. Output: x's dims, reduced ones 1
+    (keepdims) or gone.
     """
 
     onnx = tuple(_KINDS)

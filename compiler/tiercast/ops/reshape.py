@@ -1,4 +1,5 @@
-"""Reshape: the same elements under another shape, for free; ONNX reshapes that only regroup axes keep a permuted order."""
+"""Reshape: the same elements under another shape, for free; ONNX reshapes that only regroup axes keep a
+permuted order."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
@@ -27,10 +29,8 @@ class Reshape(Op):
         assert x is not None
         if node.op_type == "Dropout" and _trains(node, layout):
             raise GraphError(f"{where(node)}: training_mode is set; export the model in evaluation mode")
-        if len(node.outputs) > 1 and node.outputs[1].name:
-            raise GraphError(
-                f"{where(node)}: the mask output of Dropout is not computed; remove it from the model"
-            )
+        for mask in node.outputs[1:]:  # of Dropout, which keeps everything
+            layout.bind(mask, layout.constant(np.ones(layout.shape(x), np.bool_), mask.name or "mask"))
         dims = _target_shape(node, layout, layout.shape(x))
         perm = layout.perm(x)
         regrouped = regroup(layout.shape(x), dims, perm)
@@ -47,16 +47,16 @@ class Reshape(Op):
         assert x is not None
         dims = tuple(int(dim) for dim in attr(node, "shape"))
         if math.prod(dims) != math.prod(shape(x)):
-            raise GraphError(
-                f"{where(node)}: {shape(x)} has {math.prod(shape(x))} elements, shape {dims} {math.prod(dims)}"
-            )
+            raise GraphError(f"{where(node)}: {shape(x)} and {dims} do not hold equally many elements")
         return [(dtype(x), dims)]
 
 
 def regroup(old: Sequence[int], new: Sequence[int], perm: Perm) -> Perm | None:
-    """The perm of a value reshaped old -> new whose memory is in `perm`, or None when the memory would have to move.
+    """The perm of a value reshaped old -> new whose memory is in `perm`, or None when the memory would
+    have to move.
 
-    Axes of old and new fall into the smallest runs of equal product; the reshape is free when every run's axes stand
+    Axes of old and new fall into the smallest runs of equal product; the reshape is free when every run's
+    axes stand
     together and in order in memory: [N,C,H,W] held as NHWC -> [N,C,H*W] held as N,HW,C.
     """
     memory = [axis for axis in perm if old[axis] != 1]

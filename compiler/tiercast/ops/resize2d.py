@@ -1,9 +1,11 @@
-"""Resize2d: separable resampling of two image axes by tables that are computed here (ONNX Resize, opset 19 and newer)."""
+"""Resize2d: separable resampling of two image axes by tables that are computed here (ONNX Resize, opset 19
+and newer)."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -13,14 +15,17 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
+_Number = TypeVar("_Number", int, float)
 _SLACK_FLOATS = 16  # kSlack of kernels/resize2d/resize2d.h
 
 
 class Resize2d(Op):
     """y = x [N,H,W,C] resampled to [N,OH,OW,C], f32.
 
-    out: [OH, OW]. scales: two floats, what coordinates are divided by. mode: nearest linear cubic. coordinate: ONNX's
-    coordinate_transformation_mode. roi: [start_h, start_w, end_h, end_w] for tf_crop_and_resize. exclude_outside as in ONNX.
+    out: [OH, OW]. scales: two floats, what coordinates are divided by. mode: nearest linear cubic.
+    coordinate: ONNX's
+    coordinate_transformation_mode. roi: [start_h, start_w, end_h, end_w] for tf_crop_and_resize.
+    exclude_outside as in ONNX.
     """
 
     onnx = ("Resize",)
@@ -55,13 +60,13 @@ class Resize2d(Op):
         source = layout.as_perm(x, perm)
         image = (
             math.prod(dims[axis] for axis in rest[:-1]),
-            *_spatial(dims, axes),
+            *_spatial(dims, axes, 1),
             dims[rest[-1]] if len(rest) > 1 else 1,
         )
         if len(rest) == 1:
             image = (dims[rest[0]], *image[1:3], 1)
         attributes = {
-            "out": list(_spatial(sizes, axes)),
+            "out": list(_spatial(sizes, axes, 1)),
             "scales": list(_spatial(scales, axes, 1.0)),
             "mode": attr(node, "mode", "nearest"),
             "coordinate": attr(node, "coordinate_transformation_mode", "half_pixel"),
@@ -96,7 +101,8 @@ class Resize2d(Op):
 
 
 def table(node: ir.Node, axis: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Input positions (s32) and weights (f32), each [out, taps], of one axis of `length` pixels (0: rows, 1: columns)."""
+    """Input positions (s32) and weights (f32), each [out, taps], of one axis of `length` pixels (0: rows,
+    1: columns)."""
     at = coordinates(node, axis, length)
     mode = attr(node, "mode")
     if mode == "nearest":
@@ -118,7 +124,8 @@ def table(node: ir.Node, axis: int, length: int) -> tuple[np.ndarray, np.ndarray
 
 
 def coordinates(node: ir.Node, axis: int, length: int) -> np.ndarray:
-    """Where each output position of an axis lies on the input (pixels, f64), by ONNX's coordinate_transformation_mode."""
+    """Where each output position of an axis lies on the input (pixels, f64), by ONNX's
+    coordinate_transformation_mode."""
     size, scale = int(attr(node, "out")[axis]), float(attr(node, "scales")[axis])
     at = np.arange(size, dtype=np.float64)
     mode = attr(node, "coordinate")
@@ -129,7 +136,8 @@ def coordinates(node: ir.Node, axis: int, length: int) -> np.ndarray:
     if mode == "asymmetric":
         return at / scale
     if mode == "align_corners":
-        return at * ((length - 1) / (size - 1)) if size > 1 else at * 0.0
+        exact = scale * length  # ONNX measures with the unrounded output length
+        return at * ((length - 1) / (exact - 1)) if size > 1 else at * 0.0
     if mode == "half_pixel_symmetric":
         centre = length / 2 * (1.0 - size / (scale * length))
         return centre + (at + 0.5) / scale - 0.5
@@ -152,14 +160,16 @@ def _crop(node: ir.Node, axis: int, length: int, at: np.ndarray) -> np.ndarray:
 
 
 def _nearest(node: ir.Node, at: np.ndarray) -> np.ndarray:
+    modes: dict[str, np.ndarray] = {
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }
     mode = attr(node, "nearest_mode")
-    if mode == "round_prefer_floor":
-        return np.ceil(at - 0.5)
-    if mode == "round_prefer_ceil":
-        return np.floor(at + 0.5)
-    if mode in ("floor", "ceil"):
-        return np.floor(at) if mode == "floor" else np.ceil(at)
-    raise GraphError(f"{where(node)}: nearest_mode {mode!r} is not known")
+    if mode not in modes:
+        raise GraphError(f"{where(node)}: nearest_mode {mode!r} is not one of {', '.join(modes)}")
+    return modes[mode]
 
 
 def _cubic(ratio: np.ndarray, a: float) -> np.ndarray:
@@ -167,7 +177,8 @@ def _cubic(ratio: np.ndarray, a: float) -> np.ndarray:
     t = np.stack([ratio + 1.0, ratio, 1.0 - ratio, 2.0 - ratio], 1)
     near = ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
     far = ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
-    return np.where(t <= 1.0, near, far)
+    weights: np.ndarray = np.where(t <= 1.0, near, far)
+    return weights
 
 
 def _image_axes(node: ir.Node, dims: tuple[int, ...], moving: list[int]) -> list[int]:
@@ -180,9 +191,7 @@ def _image_axes(node: ir.Node, dims: tuple[int, ...], moving: list[int]) -> list
     raise GraphError(f"{where(node)}: axes {moving} of {dims} are resized; at most two can be")
 
 
-def _spatial(
-    values: tuple[int, ...] | list[float] | list[int], axes: list[int], unit: float = 1
-) -> tuple[float, float]:
+def _spatial(values: Sequence[_Number], axes: list[int], unit: _Number) -> tuple[_Number, _Number]:
     """The values of the image axes as (rows, columns); a single axis is a row of pixels."""
     return (values[axes[0]], values[axes[1]]) if len(axes) == 2 else (unit, values[axes[0]])
 

@@ -1,4 +1,5 @@
-"""Slice: a window of a value, planned as a view by `lower/`; ONNX slices with steps other than 1 become a Copy."""
+"""Slice: a window of a value, planned as a view by `lower/`; ONNX slices with steps other than 1 become a
+Copy."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Slice(Op):
 def window(
     layout: Layouter, x: ir.Value, perm: Perm, starts: Sequence[int], sizes: Sequence[int]
 ) -> ir.Value:
-    """The physical window, in `perm`, of logical x that starts at `starts` and has `sizes` (logical order)."""
+    """The physical window, in `perm`, of logical x that starts at `starts` and has `sizes` (logical
+    order)."""
     attributes = {"starts": [starts[axis] for axis in perm], "sizes": [sizes[axis] for axis in perm]}
     return layout.emit("Slice", [layout.as_perm(x, perm)], attributes)[0]
 

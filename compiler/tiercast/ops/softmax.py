@@ -15,7 +15,8 @@ _SCRATCH_BYTES = 16 * 64 * 4  # scratch_need of kernels/softmax/softmax.h
 
 
 class Softmax(Op):
-    """y = e^(x - max) / Σ e^(x - max) along physical `axis`, or with log=1 its logarithm; dense f32, shape of x."""
+    """y = e^(x - max) / Σ e^(x - max) along physical `axis`, or with log=1 its logarithm; dense f32, shape
+    of x."""
 
     onnx = ("Softmax", "LogSoftmax")
     inputs = ("x",)

@@ -14,7 +14,8 @@ from tiercast.ops.registry import Op, attr, dtype, shape, where
 
 
 class Trilu(Op):
-    """y = x[..., R, C] where column >= row + k (upper) or <= row + k (lower), zeros elsewhere; any dtype, dense."""
+    """y = x[..., R, C] where column >= row + k (upper) or <= row + k (lower), zeros elsewhere; any dtype,
+    dense."""
 
     onnx = ("Trilu",)
     inputs = ("x",)
