@@ -1,7 +1,7 @@
 """Test tiers: what a test needs is a marker, and a test whose need is missing skips aloud with the reason.
 
-native: the built extension `tiercast._native`. qemu(target): the target's cross compiler and emulator. peer: other
-engines. slow: more than about five seconds. (pyproject.toml declares the markers.)
+native: the built extension `tiercast._native`. qemu(target): the target's cross compiler and emulator. peer:
+other engines. slow: more than about five seconds. (pyproject.toml declares the markers.)
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from hypothesis import settings
 # Two shared cores: a wall-clock deadline would only measure the neighbours.
 settings.register_profile("tiercast", deadline=None, max_examples=60)
 settings.load_profile("tiercast")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write rendered sources over tests/codegen/golden"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,7 +12,8 @@ ROOT = room("runtime").parent
 # An editable install finds `tiercast` before PYTHONPATH does; only Python's own finders are to look here.
 _SITE = """
 import sys
-sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") in ("_frozen_importlib", "_frozen_importlib_external")]
+own = ("_frozen_importlib", "_frozen_importlib_external")
+sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") in own]
 """
 
 
@@ -21,7 +22,9 @@ def copy_tree(folder: Path, *rooms: str) -> Path:
     for name in rooms:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "build"))
+            shutil.copytree(
+                source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "build")
+            )
         else:
             shutil.copy(source, folder / name)
     return folder
@@ -31,4 +34,8 @@ def environment(folder: Path) -> dict[str, str]:
     """The environment in which Python imports tiercast from `folder`/compiler."""
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(_SITE)
-    return {**os.environ, "PYTHONPATH": f"{folder / 'site'}:{folder / 'compiler'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{folder / 'site'}:{folder / 'compiler'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,4 +1,4 @@
-"""Measures the stripped libraries of a target against targets/sizes.toml: `python tools/size_gate.py [--target T] [--json]`.
+"""Measures the stripped libraries of a target against targets/sizes.toml: `python tools/size_gate.py`.
 
 Exit code 1 when one is over its budget, 2 when it can't be built here.
 """
@@ -44,16 +44,20 @@ def measure(target: str, folder: Path | None = None) -> tuple[dict[str, int], di
 
 
 def family_bytes(where: Path) -> dict[str, int]:
-    """Bytes of code and constants in the object files of each kernel family, from `llvm-size-19`; empty without it."""
+    """Bytes of code and constants in each kernel family's object files, by `llvm-size-19`; or empty."""
     objects = sorted(where.glob("CMakeFiles/tiercast_kernels.dir/**/*.o"))
     try:
-        done = subprocess.run(["llvm-size-19", *map(str, objects)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["llvm-size-19", *map(str, objects)], capture_output=True, text=True, check=True
+        )
     except (FileNotFoundError, subprocess.CalledProcessError):
         return {}
     home = {row.name: row.folder for family in families().values() for row in family.rows}
     home |= {f"{name}_check": name for name in families()}
     totals: Counter[str] = Counter()
-    for text, data, file in re.findall(r"^\s*(\d+)\s+(\d+)\s+\d+\s+\d+\s+\S+\s+(\S+)$", done.stdout, re.MULTILINE):
+    for text, data, file in re.findall(
+        r"^\s*(\d+)\s+(\d+)\s+\d+\s+\d+\s+\S+\s+(\S+)$", done.stdout, re.MULTILINE
+    ):
         totals[home.get(Path(file).name.partition(".")[0], "library")] += int(text) + int(data)
     return dict(totals.most_common())
 
@@ -65,7 +69,13 @@ def table(target: str, sizes: dict[str, int], limits: dict[str, int], per_family
         made.add_column(column, justify="left" if column == "part" else "right")
     for name, size in sizes.items():
         style = "red" if size > limits[name] else None
-        made.add_row(name.removesuffix("_bytes"), f"{size:,}", f"{limits[name]:,}", f"{size / limits[name]:.0%}", style=style)
+        made.add_row(
+            name.removesuffix("_bytes"),
+            f"{size:,}",
+            f"{limits[name]:,}",
+            f"{size / limits[name]:.0%}",
+            style=style,
+        )
     made.add_section()
     for name, size in per_family.items():
         made.add_row(f"kernels/{name}", f"{size:,}")
@@ -87,7 +97,11 @@ def main() -> int:
         return 2
     over = [name for name, size in sizes.items() if size > limits[name]]
     if options.json:
-        print(json.dumps({"target": options.target, **sizes, "budgets": limits, "kernels": per_family, "over": over}))
+        print(
+            json.dumps(
+                {"target": options.target, **sizes, "budgets": limits, "kernels": per_family, "over": over}
+            )
+        )
     else:
         Console().print(table(options.target, sizes, limits, per_family))
     return 1 if over else 0

@@ -44,7 +44,7 @@ class TiercastBackend(Backend):
 
 
 def bind(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """A copy in which the graph inputs `constants` are initializers: a static compiler needs weights and shapes ahead."""
+    """A copy whose graph inputs `constants` are initializers: a static compiler needs them ahead."""
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
     kept = [value for value in bound.graph.input if value.name not in constants]

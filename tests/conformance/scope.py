@@ -5,26 +5,22 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, defs
 
-OPERATORS = frozenset(
-    # convolution, matrix products, pooling, normalisation
-    "Conv ConvTranspose Gemm MatMul AveragePool MaxPool GlobalAveragePool GlobalMaxPool "
-    "BatchNormalization InstanceNormalization LayerNormalization GroupNormalization RMSNormalization "
-    # resampling, softmax, searching
-    "Resize Upsample GridSample DepthToSpace SpaceToDepth Softmax LogSoftmax TopK ArgMax ArgMin "
-    # moving data
-    "Concat Split Slice Pad Transpose Reshape Flatten Squeeze Unsqueeze Identity Expand Tile Gather GatherElements GatherND "
-    # reductions
-    "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum ReduceLogSumExp "
-    # activations
-    "Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish Gelu Mish Softplus Softsign Swish "
-    "ThresholdedRelu Shrink Clip "
-    # arithmetic with broadcasting
-    "Add Sub Mul Div Pow Mod Min Max Sum Mean Abs Neg Sqrt Exp Log Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin "
-    "Acos Atan Sinh Cosh Asinh Acosh Atanh Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor Not Where IsNaN IsInf "
-    "Cast Constant ConstantOfShape Shape Range Dropout "
-    # recurrent networks
-    "GRU LSTM RNN".split()
-)
+_LISTED = """
+    Conv ConvTranspose Gemm MatMul AveragePool MaxPool GlobalAveragePool GlobalMaxPool
+    BatchNormalization InstanceNormalization LayerNormalization GroupNormalization RMSNormalization
+    Resize Upsample GridSample DepthToSpace SpaceToDepth Softmax LogSoftmax TopK ArgMax ArgMin
+    Concat Split Slice Pad Transpose Reshape Flatten Squeeze Unsqueeze Identity Expand Tile
+    Gather GatherElements GatherND
+    ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum
+    ReduceLogSumExp
+    Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish Gelu Mish Softplus Softsign Swish
+    ThresholdedRelu Shrink Clip
+    Add Sub Mul Div Pow Mod Min Max Sum Mean Abs Neg Sqrt Exp Log Reciprocal Floor Ceil Round Sign Erf Sin Cos
+    Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor
+    Not Where IsNaN IsInf Cast Constant ConstantOfShape Shape Range Dropout
+    GRU LSTM RNN
+"""
+OPERATORS = frozenset(_LISTED.split())
 
 # Inputs that a static compiler reads while compiling: the test's own data is bound to them as initializers.
 BOUND: dict[str, frozenset[str]] = {
@@ -53,7 +49,7 @@ _CARRIED = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto
 
 
 def operator(model: onnx.ModelProto) -> str | None:
-    """The operator a (not expanded) node test is about: that of its only node; None for a test of several nodes."""
+    """The operator a (not expanded) node test is about; None for a test of several nodes."""
     return model.graph.node[0].op_type if len(model.graph.node) == 1 else None
 
 
@@ -82,7 +78,7 @@ def out_of_scope(op: str | None, model: onnx.ModelProto) -> str | None:
 
 
 def exclusion(op: str, model: onnx.ModelProto) -> str | None:
-    """Why a test within the scope is not asked for, as the project's scope is written; None for all others."""
+    """Why a test within the scope is not asked for; None for all others."""
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in model.graph.node[0].attribute}
     if op == "BatchNormalization" and attributes.get("training_mode"):
         return "training mode"
@@ -91,7 +87,9 @@ def exclusion(op: str, model: onnx.ModelProto) -> str | None:
     if any(_is_empty(value) for value in (*model.graph.input, *model.graph.output)):
         return "empty tensors, which a static plan does not have"
     if op == "Resize":
-        return _resize_exclusion({key: item.decode() if isinstance(item, bytes) else item for key, item in attributes.items()})
+        return _resize_exclusion(
+            {key: item.decode() if isinstance(item, bytes) else item for key, item in attributes.items()}
+        )
     return None
 
 
@@ -101,7 +99,10 @@ def _is_empty(value: onnx.ValueInfoProto) -> bool:
 
 def _resize_exclusion(attributes: dict[str, object]) -> str | None:
     # The scope names nearest and bilinear with half-pixel, align-corners and asymmetric coordinates.
-    mode, coordinates = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
+    mode, coordinates = (
+        attributes.get("mode", "nearest"),
+        attributes.get("coordinate_transformation_mode", "half_pixel"),
+    )
     if attributes.get("antialias"):
         return "antialiased resize"
     if mode == "cubic":

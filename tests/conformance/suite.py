@@ -15,9 +15,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.runner import Runner
-
 from tests.conformance.backend import TiercastBackend, bind, input_names
 from tests.conformance.scope import bound_inputs, exclusion, operator, out_of_scope
+
 from tiercast.errors import TiercastError
 
 REQUIRED_SHARE = 0.95
@@ -25,7 +25,7 @@ REQUIRED_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Outcome:
-    """status: "passed", "failed" or "excluded" within the scope, "extra" for one beyond the scope that passes."""
+    """status: "passed", "failed" or "excluded" within the scope, "extra" for a passing one beyond it."""
 
     test: str
     op: str
@@ -50,6 +50,13 @@ class Report:
         return self.count("passed") / max(self.count("passed") + self.count("failed"), 1)
 
     @property
+    def strict_share(self) -> float:
+        """Passed tests among all within the scope, excluded ones counted as failed."""
+        return self.count("passed") / max(
+            sum(self.count(status) for status in ("passed", "failed", "excluded")), 1
+        )
+
+    @property
     def ops(self) -> list[str]:
         """Operators with at least one test within the scope."""
         return sorted({item.op for item in self.outcomes if item.status != "extra"})
@@ -60,6 +67,7 @@ class Report:
         return {
             "onnx": onnx.__version__,
             "share": self.share,
+            "strict_share": self.strict_share,
             **totals,
             "left_out": self.left_out,
             "outcomes": [asdict(item) for item in self.outcomes],

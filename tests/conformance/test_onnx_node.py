@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.conformance.suite import REQUIRED_SHARE, collect, run_suite
 
 pytestmark = pytest.mark.native

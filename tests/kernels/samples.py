@@ -1,4 +1,4 @@
-"""Kernel samples as packages: each `[[sample]]` of a kernels.toml, pinned to a row, on dense operands or on windows."""
+"""Kernel samples as packages: each `[[sample]]` of a kernels.toml, pinned to a row, dense or in windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BEFORE, AFTER = 3, 2  # odd borders of a window: its rows are aligned to an elem
 
 @dataclass(frozen=True)
 class Sample:
-    """Sample number `index` of a family. `windows`: its operands are channel windows of wider tensors where the op may."""
+    """Sample number `index` of a family; `windows`: operands are channel windows of wider tensors."""
 
     family: str
     index: int
@@ -61,7 +61,7 @@ def model(sample: Sample) -> tuple[ir.Model, dict[str, np.ndarray]]:
 
 
 def plan_for(sample: Sample, row: Row, target: Target) -> Plan | None:
-    """The sample lowered to `row` for a device of `target` that has just what the row needs; None when the row is not for it."""
+    """The sample lowered to `row` for a device with just what the row needs; None if the row refuses it."""
     device = dataclasses.replace(target, has=row.needs)
     try:
         plan = lower_graph(model(sample)[0], device, prefer=row.name)
@@ -82,7 +82,7 @@ def expected(sample: Sample, folder: Path) -> list[np.ndarray]:
 
 
 def check(sample: Sample, results: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
-    """None when every output is as wanted (and, with windows, the neighbours are untouched), else what differs."""
+    """None when every output is as wanted and what lies beside a window is untouched, else what differs."""
     _, inputs = model(sample)
     for number, (actual, want) in enumerate(zip(results, wanted, strict=True)):
         if sample.windows and ops()[sample.case.op].strided_outputs and want.ndim:
@@ -97,7 +97,7 @@ def check(sample: Sample, results: list[np.ndarray], wanted: list[np.ndarray]) -
 
 
 def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
-    """None when equal (floats: within TOLERANCE of the largest wanted value, special values alike), else the difference."""
+    """None when equal (floats: within TOLERANCE of the largest wanted value), else the difference."""
     if actual.shape != want.shape or actual.dtype != want.dtype:
         return f"{actual.dtype} {actual.shape} instead of {want.dtype} {want.shape}"
     if want.dtype.kind != "f":
@@ -113,7 +113,9 @@ def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
     return None if error <= TOLERANCE else f"relative error {error:.3g} at scale {scale:.3g}"
 
 
-def _with_windows(case: Case, made: ir.Model, inputs: dict[str, np.ndarray]) -> tuple[ir.Model, dict[str, np.ndarray]]:
+def _with_windows(
+    case: Case, made: ir.Model, inputs: dict[str, np.ndarray]
+) -> tuple[ir.Model, dict[str, np.ndarray]]:
     op, layout = ops()[case.op], Layouter()
     (node,) = made.graph
     graph_inputs: list[ir.Value] = []
@@ -138,7 +140,9 @@ def _with_windows(case: Case, made: ir.Model, inputs: dict[str, np.ndarray]) -> 
         starts = [0] * (dense.ndim - 1) + [BEFORE]
         return layout.emit("Slice", [wide], {"starts": starts, "sizes": list(dense.shape)})[0]
 
-    outputs = layout.emit(case.op, [operand(value) for value in node.inputs], case.attributes, len(node.outputs))
+    outputs = layout.emit(
+        case.op, [operand(value) for value in node.inputs], case.attributes, len(node.outputs)
+    )
     if op.strided_outputs:
         outputs = [_beside(layout, number, value, graph_input) for number, value in enumerate(outputs)]
     graph = ir.Graph(

@@ -29,7 +29,9 @@ def test_every_op_ends_with_portable_which_needs_nothing(op: str) -> None:
 @pytest.mark.parametrize("row", ALL, ids=lambda row: row.name)
 def test_every_row_can_be_chosen(row: Row) -> None:
     better = rows_of(row.op)[: rows_of(row.op).index(row)]
-    assert not any(other.needs <= row.needs and other.tile == row.tile for other in better), "a better row always wins"
+    assert not any(other.needs <= row.needs and other.tile == row.tile for other in better), (
+        "a better row always wins"
+    )
     assert row.needs >= ({row.isa} - {"portable"})
 
 
@@ -42,14 +44,20 @@ def test_every_family_has_samples_and_benches(name: str) -> None:
 
 def test_choice_keeps_why_better_rows_were_refused() -> None:
     best, *_ = rows = rows_of("conv2d_f32f32")
-    choice = choose("conv2d_f32f32", frozenset({"neon"}), lambda row: "too small" if row.isa == "neon" else None)
+    choice = choose(
+        "conv2d_f32f32", frozenset({"neon"}), lambda row: "too small" if row.isa == "neon" else None
+    )
     assert choice.row.isa == "portable"
     assert choice.refused[0] == f"{best.name}: target lacks {best.isa}"
-    assert sum(line.endswith(": too small") for line in choice.refused) == sum(row.needs == {"neon"} for row in rows)
+    assert sum(line.endswith(": too small") for line in choice.refused) == sum(
+        row.needs == {"neon"} for row in rows
+    )
 
 
 def test_no_row_left_names_every_refusal() -> None:
-    with pytest.raises(UsageError, match=r"every row of 'conv2d_f32f32' was refused: .*_portable.*: not today"):
+    with pytest.raises(
+        UsageError, match=r"every row of 'conv2d_f32f32' was refused: .*_portable.*: not today"
+    ):
         choose("conv2d_f32f32", frozenset(), lambda row: "not today")
 
 
@@ -62,7 +70,11 @@ FAMILY = KernelFamily(
     "made_up",
     "",
     families()["conv2d"].folder,
-    (Param("size", "i32", 2, True), Param("alpha", "f32", 1, False), Param("activation", "i32", 1, False, "activation")),
+    (
+        Param("size", "i32", 2, True),
+        Param("alpha", "f32", 1, False),
+        Param("activation", "i32", 1, False, "activation"),
+    ),
     (),
     (),
     (),

@@ -1,4 +1,4 @@
-"""Every ARM row on every sample under the emulator, one process per CPU model, against this machine's `portable`."""
+"""Every ARM row on every sample under the emulator, one process per CPU, against the host's `portable`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.kernels.samples import Sample, check, expected, model, plan_for, rows_for, samples
+
 from tiercast.codegen.build import build
 from tiercast.kernel import Row, families
 from tiercast.package.file import write_package
@@ -55,7 +55,9 @@ def jobs(target: str, folder: Path) -> list[Job]:
         for sample in samples(families()[row.folder]):
             plan = plan_for(sample, row, find_target(target))
             if plan is not None:
-                made.append(Job(row, sample, write_package(plan, folder / target / f"{row.name}.{sample}.tcpkg")))
+                made.append(
+                    Job(row, sample, write_package(plan, folder / target / f"{row.name}.{sample}.tcpkg"))
+                )
     return made
 
 
@@ -72,7 +74,9 @@ def input_folder(sample: Sample, folder: Path) -> Path:
 def run_batch(target: str, cpu: str, batch: list[Job], folder: Path) -> list[str]:
     """Runs all jobs in one process; the lines that say `failed`."""
     listing = folder / f"{target}-{cpu}.txt"
-    listing.write_text("".join(f"{job.package} {input_folder(job.sample, folder)} {job.output}\n" for job in batch))
+    listing.write_text(
+        "".join(f"{job.package} {input_folder(job.sample, folder)} {job.output}\n" for job in batch)
+    )
     program = build(target) / "tiercast-run"
     command = [*emulator(find_target(target), cpu), str(program), "--batch", str(listing)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
@@ -85,7 +89,10 @@ def outputs(job: Job, folder: Path) -> list[np.ndarray]:
     """What the batch wrote, in the shapes the sample has."""
     shapes = [(array.dtype, array.shape) for array in expected(job.sample, folder)]
     results = [np.fromfile(job.output / f"{index}.bin", kind) for index, (kind, _) in enumerate(shapes)]
-    return [array.reshape(*dims[:-1], -1) if dims else array.reshape(dims) for array, (_, dims) in zip(results, shapes, strict=True)]
+    return [
+        array.reshape(*dims[:-1], -1) if dims else array.reshape(dims)
+        for array, (_, dims) in zip(results, shapes, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("target", "cpu"), CPUS)

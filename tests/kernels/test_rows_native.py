@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.kernels.samples import check, compare, expected, model, plan_for, rows_for, samples
+
 from tiercast import Session
 from tiercast.kernel import Row, families
 from tiercast.lower.case import case_model
@@ -69,7 +69,9 @@ def test_a_package_pinned_to_a_row_the_cpu_lacks_binds_another(row: Row, folder:
             session = Session(package, features=features)
             pinned = [step for step in session.steps if step["chosen"] == row.name]
             assert pinned and all(step["kernel"] != row.name for step in pinned)
-            wrong.append(check(sample, list(session.run(model(sample)[1]).values()), expected(sample, folder)))
+            wrong.append(
+                check(sample, list(session.run(model(sample)[1]).values()), expected(sample, folder))
+            )
     assert not any(wrong), "\n".join(line for line in wrong if line)
 
 

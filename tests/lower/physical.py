@@ -38,7 +38,12 @@ class PhysicalGraph:
         """A Copy that reverses the elements of x: it reads dense memory only."""
         count = int(np.prod(shape(x)))
         strides = [-step for step in dense_strides(shape(x))]
-        attributes = {"dims": list(shape(x)), "in_strides": strides, "offset": count - 1, "shape": list(shape(x))}
+        attributes = {
+            "dims": list(shape(x)),
+            "in_strides": strides,
+            "offset": count - 1,
+            "shape": list(shape(x)),
+        }
         return self._emit("Copy", [x], attributes, self.arrays[x].reshape(-1)[::-1].reshape(shape(x)))
 
     def reshape(self, x: ir.Value, dims: Sequence[int]) -> ir.Value:
@@ -54,7 +59,9 @@ class PhysicalGraph:
 
     def concat(self, pieces: Sequence[ir.Value], axis: int) -> ir.Value:
         """Pieces one after another along an axis."""
-        return self._emit("Concat", pieces, {"axis": axis}, np.concatenate([self.arrays[x] for x in pieces], axis))
+        return self._emit(
+            "Concat", pieces, {"axis": axis}, np.concatenate([self.arrays[x] for x in pieces], axis)
+        )
 
     def model(self, *outputs: ir.Value) -> ir.Model:
         """The finished model."""
@@ -72,7 +79,9 @@ class PhysicalGraph:
         """The arrays of the graph inputs by name."""
         return {str(value.name): self.arrays[value] for value in self.inputs}
 
-    def _emit(self, op: str, inputs: Sequence[ir.Value], attributes: dict[str, object], result: np.ndarray) -> ir.Value:
+    def _emit(
+        self, op: str, inputs: Sequence[ir.Value], attributes: dict[str, object], result: np.ndarray
+    ) -> ir.Value:
         (made,) = self.layout.emit(op, list(inputs), attributes)
         assert shape(made) == result.shape
         self.arrays[made] = result

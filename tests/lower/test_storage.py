@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.lower.physical import PhysicalGraph
+
 from tiercast.lower.lowering import lower_graph
 from tiercast.lower.storage import Storage, StoragePlan, dense_strides, is_dense, place_values
 from tiercast.ops.registry import shape
@@ -143,12 +143,17 @@ def test_dense_strides_are_numpys(dims: list[int]) -> None:
 def graphs(draw: st.DrawFn) -> tuple[PhysicalGraph, list[ir.Value]]:
     """Random data-only graphs with elementwise (strided) and reversing (dense) steps between."""
     graph = PhysicalGraph()
-    pool = [graph.input(*draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))) for _ in range(draw(st.integers(1, 2)))]
+    pool = [
+        graph.input(*draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
+        for _ in range(draw(st.integers(1, 2)))
+    ]
     for _ in range(draw(st.integers(1, 9))):
         x = draw(st.sampled_from(pool))
         dims = shape(x)
         axis = draw(st.integers(0, len(dims) - 1))
-        match draw(st.sampled_from(["relu", "relu", "reverse", "reshape", "slice", "slice", "concat", "concat"])):
+        match draw(
+            st.sampled_from(["relu", "relu", "reverse", "reshape", "slice", "slice", "concat", "concat"])
+        ):
             case "relu":
                 pool.append(graph.relu(x))
             case "reverse":
@@ -161,7 +166,11 @@ def graphs(draw: st.DrawFn) -> tuple[PhysicalGraph, list[ir.Value]]:
                 pool.append(graph.slice(x, axis, start, draw(st.integers(1, dims[axis] - start))))
             case "concat":
                 rest = dims[:axis] + dims[axis + 1 :]
-                fitting = [v for v in pool if len(shape(v)) == len(dims) and shape(v)[:axis] + shape(v)[axis + 1 :] == rest]
+                fitting = [
+                    v
+                    for v in pool
+                    if len(shape(v)) == len(dims) and shape(v)[:axis] + shape(v)[axis + 1 :] == rest
+                ]
                 pieces = draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
                 if sum(shape(piece)[axis] for piece in pieces) <= 24:
                     pool.append(graph.concat(pieces, axis))
@@ -172,7 +181,9 @@ def graphs(draw: st.DrawFn) -> tuple[PhysicalGraph, list[ir.Value]]:
 
 @pytest.mark.native
 @given(graphs())
-def test_random_graphs_compute_what_numpy_computes(tmp_path_factory: pytest.TempPathFactory, made: tuple[PhysicalGraph, list[ir.Value]]) -> None:
+def test_random_graphs_compute_what_numpy_computes(
+    tmp_path_factory: pytest.TempPathFactory, made: tuple[PhysicalGraph, list[ir.Value]]
+) -> None:
     from tiercast import Session
 
     graph, outputs = made

@@ -1,4 +1,4 @@
-"""Small reference models from end to end: PyTorch against the package, on this machine and on ARM under the emulator."""
+"""Small reference models from end to end: PyTorch against the package, on the host and on emulated ARM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the reference models need PyTorch: pip install tiercast[torch]")
 
-from benchmarks.parity import BOUND, compare  # noqa: E402
+from benchmarks.parity import BOUND, compare
 
 MODELS = ("landmark", "mobilenet_v3_small", "gesture_gru")
 ARM = [

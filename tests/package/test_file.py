@@ -33,7 +33,9 @@ def tensors() -> st.SearchStrategy[Tensor]:
 def steps() -> st.SearchStrategy[Step]:
     operands = st.lists(st.integers(-1, 99), max_size=4).map(tuple)
     refused = st.lists(NAMES, max_size=2).map(tuple)
-    return st.builds(Step, NAMES, NAMES, NAMES, refused, operands, operands, st.binary(max_size=24), SIZES, SIZES)
+    return st.builds(
+        Step, NAMES, NAMES, NAMES, refused, operands, operands, st.binary(max_size=24), SIZES, SIZES
+    )
 
 
 def plans() -> st.SearchStrategy[Plan]:
@@ -128,7 +130,9 @@ def test_a_full_disk_leaves_the_old_package(tmp_path: Path) -> None:
         except PackageError as error:
             sys.exit(str(error))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(path)], capture_output=True, text=True
+    )
     assert done.returncode == 1 and f"can't write {path}" in done.stderr and "enough space" in done.stderr
     assert os.listdir(tmp_path) == ["x.tcpkg"]
     assert read_package(path).target == "old"

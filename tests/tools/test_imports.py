@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.scratch import copy_tree, environment
 
 HEAVY = {"torch", "tensorflow", "tvm", "onnxruntime", "onnx", "onnxsim"}
@@ -21,7 +20,7 @@ print(json.dumps([time.process_time() - started, sorted(name for name in sys.mod
 
 
 def import_cost(module: str) -> tuple[float, set[str]]:
-    """CPU seconds of an import in a fresh interpreter (the least of five) and the top-level modules it brought."""
+    """CPU seconds of an import in a new interpreter (least of five), and what top-level modules it brings."""
     runs = []
     for _ in range(5):
         command = [sys.executable, "-c", SCRIPT.format(module=module)]
@@ -44,14 +43,20 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).parent / "lint-imports"
     if not program.exists():
         pytest.skip("lint-imports is missing: pip install import-linter")
-    return subprocess.run([program, "--no-cache"], cwd=folder, env=environment(folder), capture_output=True, text=True)
+    return subprocess.run(
+        [program, "--no-cache"], cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
         ("novelty.py", "", "novelty"),
-                ("errors.py", "from tiercast import kernel\n", "tiercast.errors is not allowed to import tiercast.kernel"),
+        (
+            "errors.py",
+            "from tiercast import kernel\n",
+            "tiercast.errors is not allowed to import tiercast.kernel",
+        ),
         ("target.py", "import torch\n", "tiercast is not allowed to import torch"),
     ],
 )
