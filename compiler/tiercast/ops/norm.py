@@ -131,7 +131,7 @@ def _row_vector(
         )
     if math.prod(layout.shape(value)) != math.prod(dims):
         raise GraphError(
-            f"{where(node)}: {value.name!r} {layout.shape(value)} does not hold one number per element of {dims}"
+            f"{where(node)}: {value.name!r} {layout.shape(value)} is not one number per element of {dims}"
         )
     return layout.alias(layout.plain(value), (math.prod(dims),))
 

@@ -164,7 +164,7 @@ def result_kind(program: Program, inputs: Sequence[str]) -> str:
         known = {_kind(item, inputs, kinds) for item in values} - {None}
         if len(known) > 1:
             raise GraphError(
-                f"pointwise program line {line}: operands are {sorted(map(str, known))}; cast to one dtype first"
+                f"pointwise program line {line}: operands are {sorted(map(str, known))}; cast first"
             )
         own = next(iter(known), None) or "f32"
         kinds.append("bool" if line.op in _TRUTH else own)
