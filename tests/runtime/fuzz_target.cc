@@ -46,8 +46,15 @@ void run_session(tc_session* session, FuzzOutcome* outcome) {
   const auto input_memory = make_buffers(session, tc_session_input_count(session), tc_session_input, &inputs);
   const auto output_memory = make_buffers(session, tc_session_output_count(session), tc_session_output, &outputs);
   tc_error error = {TC_OK, {0}};
+  signal(SIGALRM, on_alarm);
+  if (sigsetjmp(too_slow, 1) != 0) {  // from inside a kernel, which holds nothing: one thread, no allocation
+    outcome->slow = true;
+    return;
+  }
+  alarm(kSlowSeconds);
   outcome->ran = tc_session_run(session, inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(), static_cast<int32_t>(outputs.size()),
                                 &error) == TC_OK;
+  alarm(0);
 }
 
 }  // namespace
@@ -70,15 +77,8 @@ FuzzOutcome fuzz_package(const uint8_t* bytes, size_t size) {
   options.memory_limit_bytes = kMemoryLimitBytes;
   tc_session* session = nullptr;
   tc_error error = {TC_OK, {0}};
-  signal(SIGALRM, on_alarm);
-  alarm(kSlowSeconds);
-  if (sigsetjmp(too_slow, 1) != 0) {
-    outcome.slow = true;  // one thread, no locks held: only memory is lost
-    return outcome;
-  }
   outcome.status = tc_session_open_memory(file.bytes.get(), file.size, fuzz_library(), &options, &session, &error);
   if (session != nullptr) run_session(session, &outcome);
-  alarm(0);
   memcpy(outcome.message, error.message, sizeof(outcome.message));
   tc_session_close(session);
   return outcome;
