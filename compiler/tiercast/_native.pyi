@@ -1,7 +1,7 @@
 """The C++ runtime and the host's kernel library (runtime/python/bindings.cc)."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy.typing as npt
 
@@ -11,31 +11,29 @@ class NativeError(Exception):
     status: str
     """"argument" | "io" | "package" | "kernel" | "memory"."""
 
-class Step(TypedDict):
-    """What a step is and what was bound to it."""
-
-    name: str
-    op: str
-    kernel: str
-    chosen: str
-
 def cpu_features() -> list[str]:
     """What this CPU has, as kernels.toml names it."""
 
 def peak_gflops() -> float:
-    """GFLOP/s of one thread in f32 multiply-adds from registers, on this CPU's widest vectors; takes 0.1 s."""
+    """GFLOP/s of one thread's f32 multiply-adds in registers, on this CPU's widest vectors; takes 0.1 s."""
 
 def kernels() -> list[tuple[str, str, list[str]]]:
     """(name, op, needs) of every kernel in the library, rows of one op in order of merit."""
 
 def check_package(path: str) -> None:
-    """Verifies a package without binding it. NativeError when it is unreadable (status "io") or breaks a rule ("package")."""
+    """Verifies a package without binding it.
+
+    NativeError when it is unreadable (status "io") or breaks a rule ("package").
+    """
 
 class Session:
     """An open package. One thread at a time may use it; the GIL is released while it runs."""
 
     def __init__(self, path: str, threads: int = 1, features: Sequence[str] | None = None) -> None:
-        """threads: 1..64; features: CPU features that kernels may use at most, None for all. NativeError on refusal."""
+        """threads: 1..64; features: what kernels may use of the CPU at most, None for all.
+
+        NativeError on refusal.
+        """
 
     @property
     def inputs(self) -> list[tuple[str, str, list[int]]]:
@@ -46,7 +44,8 @@ class Session:
         """(name, dtype, dims) of each output."""
 
     @property
-    def steps(self) -> list[Step]: ...
+    def steps(self) -> list[dict[str, str]]:
+        """name, op, kernel (what was bound) and chosen (what the plan asked for) of each step."""
     @property
     def arena_bytes(self) -> int: ...
     @property
@@ -54,9 +53,14 @@ class Session:
     @property
     def scratch_bytes(self) -> int: ...
     def run(self, inputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """New output arrays for C-contiguous input arrays in the order of `inputs`. NativeError on a wrong count, dtype or shape."""
+        """New output arrays for C-contiguous input arrays in the order of `inputs`.
 
-    def run_tapped(self, inputs: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]], list[list[npt.NDArray[Any]]]]:
+        NativeError on a wrong count, dtype or shape.
+        """
+
+    def run_tapped(
+        self, inputs: Sequence[npt.NDArray[Any]]
+    ) -> tuple[list[npt.NDArray[Any]], list[list[npt.NDArray[Any]]]]:
         """Like `run`, with a dense copy of each output of each step."""
 
     def run_timed(self, inputs: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]], list[float]]:

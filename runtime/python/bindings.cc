@@ -26,12 +26,18 @@ struct NativeError {
 
 const char* status_name(tc_status status) {
   switch (status) {
-    case TC_OK: return "ok";
-    case TC_ERROR_ARGUMENT: return "argument";
-    case TC_ERROR_IO: return "io";
-    case TC_ERROR_PACKAGE: return "package";
-    case TC_ERROR_KERNEL: return "kernel";
-    case TC_ERROR_MEMORY: return "memory";
+    case TC_OK:
+      return "ok";
+    case TC_ERROR_ARGUMENT:
+      return "argument";
+    case TC_ERROR_IO:
+      return "io";
+    case TC_ERROR_PACKAGE:
+      return "package";
+    case TC_ERROR_KERNEL:
+      return "kernel";
+    case TC_ERROR_MEMORY:
+      return "memory";
   }
   return "unknown";
 }
@@ -61,13 +67,20 @@ uint64_t parse_features(const std::vector<std::string>& names) {
 
 py::dtype numpy_dtype(int32_t dtype) {
   switch (dtype) {
-    case TC_F32: return py::dtype("float32");
-    case TC_F16: return py::dtype("float16");
-    case TC_S8: return py::dtype("int8");
-    case TC_U8: return py::dtype("uint8");
-    case TC_S32: return py::dtype("int32");
-    case TC_S64: return py::dtype("int64");
-    default: return py::dtype("bool");
+    case TC_F32:
+      return py::dtype("float32");
+    case TC_F16:
+      return py::dtype("float16");
+    case TC_S8:
+      return py::dtype("int8");
+    case TC_U8:
+      return py::dtype("uint8");
+    case TC_S32:
+      return py::dtype("int32");
+    case TC_S64:
+      return py::dtype("int64");
+    default:
+      return py::dtype("bool");
   }
 }
 
@@ -197,10 +210,12 @@ class PySession {
   static tc_buffer input_buffer(const tc_port& port, const py::array& array) {
     const std::string name = "input \"" + std::string(port.name) + "\": ";
     if (!array.dtype().is(numpy_dtype(port.dtype)) && !array.dtype().equal(numpy_dtype(port.dtype)))
-      throw NativeError{TC_ERROR_ARGUMENT, name + "dtype must be " + tc_dtype_name(port.dtype) + ", got " + std::string(py::str(array.dtype()))};
+      throw NativeError{TC_ERROR_ARGUMENT,
+                        name + "dtype must be " + tc_dtype_name(port.dtype) + ", got " + std::string(py::str(array.dtype()))};
     if (shape_of(port.rank, port.dims) != std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()))
-      throw NativeError{TC_ERROR_ARGUMENT, name + "shape must be " + std::string(py::str(py::tuple(py::cast(shape_of(port.rank, port.dims))))) +
-                                               ", got " + std::string(py::str(array.attr("shape")))};
+      throw NativeError{TC_ERROR_ARGUMENT, name + "shape must be " +
+                                               std::string(py::str(py::tuple(py::cast(shape_of(port.rank, port.dims))))) + ", got " +
+                                               std::string(py::str(array.attr("shape")))};
     if ((array.flags() & py::array::c_style) == 0) throw NativeError{TC_ERROR_ARGUMENT, name + "the array must be C-contiguous"};
     return {const_cast<void*>(array.data()), port.bytes};
   }
@@ -209,7 +224,8 @@ class PySession {
   std::vector<py::array> run_observed(const std::vector<py::array>& inputs, Recording* recording) {
     if (running_) throw NativeError{TC_ERROR_ARGUMENT, "the session is running in another thread; give each thread its own"};
     if (static_cast<int32_t>(inputs.size()) != tc_session_input_count(get()))
-      throw NativeError{TC_ERROR_ARGUMENT, std::to_string(inputs.size()) + " inputs given; the package has " + std::to_string(tc_session_input_count(get()))};
+      throw NativeError{TC_ERROR_ARGUMENT,
+                        std::to_string(inputs.size()) + " inputs given; the package has " + std::to_string(tc_session_input_count(get()))};
     std::vector<tc_buffer> in, out;
     for (size_t i = 0; i < inputs.size(); ++i) in.push_back(input_buffer(*tc_session_input(get(), static_cast<int32_t>(i)), inputs[i]));
     std::vector<py::array> outputs;

@@ -17,18 +17,18 @@ constexpr int64_t kRounds = 200000;
 #define TARGET(features)
 #endif
 
-#define DEFINE_CHAINS(NAME, FEATURES, BYTES)                                               \
-  TARGET(FEATURES) float NAME(float factor, float addend) {                                \
-    typedef float Vector __attribute__((vector_size(BYTES)));                              \
-    const Vector a = Vector{} + factor, b = Vector{} + addend;                             \
-    Vector x[kChains];                                                                     \
+#define DEFINE_CHAINS(NAME, FEATURES, BYTES)                                                     \
+  TARGET(FEATURES) float NAME(float factor, float addend) {                                      \
+    typedef float Vector __attribute__((vector_size(BYTES)));                                    \
+    const Vector a = Vector{} + factor, b = Vector{} + addend;                                   \
+    Vector x[kChains];                                                                           \
     _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) x[i] = b * static_cast<float>(i); \
-    for (int64_t round = 0; round < kRounds; ++round) {                                    \
-      _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) x[i] = x[i] * a + b;      \
-    }                                                                                      \
-    Vector sum = {};                                                                       \
-    _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) sum += x[i];                \
-    return sum[0];                                                                         \
+    for (int64_t round = 0; round < kRounds; ++round) {                                          \
+      _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) x[i] = x[i] * a + b;            \
+    }                                                                                            \
+    Vector sum = {};                                                                             \
+    _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) sum += x[i];                      \
+    return sum[0];                                                                               \
   }
 
 #if defined(__x86_64__)

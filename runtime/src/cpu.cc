@@ -32,7 +32,7 @@ uint64_t detect() {
   const bool ymm = (state & 0x06) == 0x06;
   const bool zmm = (state & 0xe6) == 0xe6;
   uint64_t features = 0;
-  if (ymm && has(b7, 5) && has(c1, 12) && has(c1, 29)) features |= TC_CPU_AVX2;  // AVX2, FMA, F16C
+  if (ymm && has(b7, 5) && has(c1, 12) && has(c1, 29)) features |= TC_CPU_AVX2;                    // AVX2, FMA, F16C
   if (zmm && has(b7, 16) && has(b7, 17) && has(b7, 30) && has(b7, 31)) features |= TC_CPU_AVX512;  // F, DQ, BW, VL
   if ((features & TC_CPU_AVX512) != 0 && has(c7, 11)) features |= TC_CPU_VNNI;
   return features;
@@ -43,10 +43,10 @@ uint64_t detect() {
 uint64_t detect() {
   const uint64_t hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
   uint64_t features = 0;
-  if (has(hwcap, 1)) features |= TC_CPU_NEON;                      // ASIMD
-  if (has(hwcap, 9) && has(hwcap, 10)) features |= TC_CPU_FP16;    // FPHP, ASIMDHP
-  if (has(hwcap, 20)) features |= TC_CPU_DOTPROD;                  // ASIMDDP
-  if (has(hwcap2, 13)) features |= TC_CPU_I8MM;                    // I8MM
+  if (has(hwcap, 1)) features |= TC_CPU_NEON;                    // ASIMD
+  if (has(hwcap, 9) && has(hwcap, 10)) features |= TC_CPU_FP16;  // FPHP, ASIMDHP
+  if (has(hwcap, 20)) features |= TC_CPU_DOTPROD;                // ASIMDDP
+  if (has(hwcap2, 13)) features |= TC_CPU_I8MM;                  // I8MM
   return features;
 }
 

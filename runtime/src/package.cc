@@ -10,11 +10,10 @@
 
 #define XXH_INLINE_ALL
 #define XXH_NO_STREAM
-#include "xxhash.h"
-
 #include "checked.h"
 #include "error.h"
 #include "verify.h"
+#include "xxhash.h"
 
 namespace tiercast {
 namespace {
@@ -48,8 +47,8 @@ tc_status verify_header(const Package& package, const Header& header, tc_error* 
   if (memcmp(header.magic, kMagic, sizeof(header.magic)) != 0)
     return fail(error, TC_ERROR_PACKAGE, "%s: not a Tiercast package: it does not begin with \"%s\"", label, kMagic);
   if (header.version != kFormatVersion)
-    return fail(error, TC_ERROR_PACKAGE, "%s: format version %u; this runtime reads version %u: compile the model again", label, header.version,
-                kFormatVersion);
+    return fail(error, TC_ERROR_PACKAGE, "%s: format version %u; this runtime reads version %u: compile the model again", label,
+                header.version, kFormatVersion);
   const uint64_t sum = XXH3_64bits(package.bytes, kChecksummedHeaderBytes);
   if (sum != header.header_checksum)
     return fail(error, TC_ERROR_PACKAGE, "%s header: checksum %016llx, stored %016llx: the file is damaged", label, ull(sum),
@@ -64,8 +63,8 @@ tc_status verify_header(const Package& package, const Header& header, tc_error* 
   uint64_t weights_end = 0;
   if (!checked_add(header.weights_offset, header.weights_bytes, &weights_end) || header.weights_offset < plan_end ||
       weights_end != package.size)
-    return fail(error, TC_ERROR_PACKAGE, "%s header: weights [%llu, +%llu) must begin after the plan (%llu) and end with the file (%llu)", label,
-                ull(header.weights_offset), ull(header.weights_bytes), ull(plan_end), ull(package.size));
+    return fail(error, TC_ERROR_PACKAGE, "%s header: weights [%llu, +%llu) must begin after the plan (%llu) and end with the file (%llu)",
+                label, ull(header.weights_offset), ull(header.weights_bytes), ull(plan_end), ull(package.size));
   if (header.weights_bytes != 0 && header.weights_offset % kWeightsAlignment != 0)
     return fail(error, TC_ERROR_PACKAGE, "%s header: weights at byte %llu, must be a multiple of %llu", label, ull(header.weights_offset),
                 ull(kWeightsAlignment));
@@ -76,8 +75,8 @@ tc_status verify_header(const Package& package, const Header& header, tc_error* 
 tc_status verify_body(Package* package, const Header& header, tc_error* error) {
   const uint64_t sum = XXH3_64bits(package->bytes + kHeaderBytes, static_cast<size_t>(package->size - kHeaderBytes));
   if (sum != header.body_checksum)
-    return fail(error, TC_ERROR_PACKAGE, "%s: checksum of the contents %016llx, stored %016llx: the file is damaged", package->label, ull(sum),
-                ull(header.body_checksum));
+    return fail(error, TC_ERROR_PACKAGE, "%s: checksum of the contents %016llx, stored %016llx: the file is damaged", package->label,
+                ull(sum), ull(header.body_checksum));
   if (!all_zero(package->bytes, kHeaderBytes + header.plan_bytes, header.weights_offset))
     return fail(error, TC_ERROR_PACKAGE, "%s: bytes between plan and weights are not 0", package->label);
   const uint8_t* plan = package->bytes + kHeaderBytes;

@@ -10,7 +10,7 @@ namespace tiercast {
 struct Package {
   const uint8_t* bytes = nullptr;
   uint64_t size = 0;
-  bool mapped = false;  // `bytes` is ours to unmap
+  bool mapped = false;   // `bytes` is ours to unmap
   char label[256] = {};  // how errors name it: `package path`
   const fb::Plan* plan = nullptr;
   const uint8_t* weights = nullptr;

@@ -97,7 +97,8 @@ const tc_kernel* find_kernel(const tc_library& library, const char* op, const ch
 }
 
 // Binds `step`, whose views are filled.
-tc_status bind_step(const Package& package, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step, tc_error* error) {
+tc_status bind_step(const Package& package, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step,
+                    tc_error* error) {
   const fb::Step& planned = *package.plan->steps()->Get(index);
   const char* op = text(planned.op());
   Reasons reasons;
@@ -110,9 +111,11 @@ tc_status bind_step(const Package& package, uint32_t index, const tc_library& li
     op_known = true;
     if (accepts(*row, features, step, &reasons)) return TC_OK;
   }
-  if (!op_known) reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package", library.target);
-  return fail(error, TC_ERROR_KERNEL, "%s step %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label, index, text(planned.name()), op,
-              reasons.text);
+  if (!op_known)
+    reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package",
+                library.target);
+  return fail(error, TC_ERROR_KERNEL, "%s step %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label, index, text(planned.name()),
+              op, reasons.text);
 }
 
 // Counts views, and those among them that live in the caller's buffers.

@@ -31,7 +31,8 @@ constexpr const char* kUsage =
     "  --repeat N          run N times, default 1\n"
     "  --time              print the times as JSON, of the whole and per step, in microseconds\n"
     "  --list              print ports and bound kernels as JSON, and do not run\n"
-    "  --batch LIST        each line of LIST is `package in_dir out_dir`: reads in_dir/i.bin, writes out_dir/i.bin, prints a line of result\n";
+    "  --batch LIST        each line of LIST is `package in_dir out_dir`: reads in_dir/i.bin, writes out_dir/i.bin, prints a line of "
+    "result\n";
 
 struct Arguments {
   const char* package = nullptr;
@@ -66,7 +67,8 @@ bool parse_valued(const char* option, const char* value, Arguments* arguments) {
   if (strcmp(option, "--output-dir") == 0) return (arguments->output_dir = value) != nullptr;
   if (strcmp(option, "--taps") == 0) return (arguments->taps_dir = value) != nullptr;
   if (strcmp(option, "--repeat") == 0) return (arguments->repeat = parse_count(option, value, 1000000)) != 0;
-  if (strcmp(option, "--threads") == 0) return (arguments->options.threads = static_cast<int32_t>(parse_count(option, value, TC_MAX_THREADS))) != 0;
+  if (strcmp(option, "--threads") == 0)
+    return (arguments->options.threads = static_cast<int32_t>(parse_count(option, value, TC_MAX_THREADS))) != 0;
   if (strcmp(option, "--features") == 0) {
     if (tc_cpu_features_parse(value, &arguments->options.cpu_features) != 0) return true;
     fprintf(stderr, "tiercast-run: --features %s: names are", value);
@@ -143,9 +145,7 @@ struct Runner {
     return TC_OK;
   }
 
-  tc_status run() {
-    return session.run(buffers, session.input_count(), outputs(), session.output_count(), &error);
-  }
+  tc_status run() { return session.run(buffers, session.input_count(), outputs(), session.output_count(), &error); }
 };
 
 tc_status read_file(const char* path, const tc_port& port, const tc_buffer& buffer, tc_error* error) {
@@ -195,8 +195,8 @@ tc_status read_inputs(const Arguments& arguments, Runner* runner) {
     const char* name = arguments.inputs[i];
     const char* equals = strrchr(name, '=');
     int32_t port = 0;
-    while (port < session.input_count() &&
-           (strlen(session.input(port).name) != static_cast<size_t>(equals - name) || strncmp(session.input(port).name, name, static_cast<size_t>(equals - name)) != 0))
+    while (port < session.input_count() && (strlen(session.input(port).name) != static_cast<size_t>(equals - name) ||
+                                            strncmp(session.input(port).name, name, static_cast<size_t>(equals - name)) != 0))
       ++port;
     if (port == session.input_count()) return fail(&runner->error, TC_ERROR_ARGUMENT, "--input %s: the package has no such input", name);
     const tc_status status = read_file(equals + 1, session.input(port), runner->buffers[port], &runner->error);
@@ -249,9 +249,12 @@ void write_taps(void* user, int64_t step, const tc_view* outputs, int32_t output
 void print_text(const char* text) {
   putchar('"');
   for (const auto* c = reinterpret_cast<const unsigned char*>(text); *c != 0; ++c) {
-    if (*c == '"' || *c == '\\') printf("\\%c", *c);
-    else if (*c < 0x20) printf("\\u%04x", *c);
-    else putchar(*c);
+    if (*c == '"' || *c == '\\')
+      printf("\\%c", *c);
+    else if (*c < 0x20)
+      printf("\\u%04x", *c);
+    else
+      putchar(*c);
   }
   putchar('"');
 }
@@ -282,7 +285,8 @@ void print_list(const char* path, const Session& session, uint64_t features) {
   printf("],\n \"outputs\": [");
   for (int32_t i = 0; i < session.output_count(); ++i) print_port(session.output(i), i == 0);
   printf("],\n \"arena_bytes\": %llu, \"weights_bytes\": %llu, \"scratch_bytes\": %llu,\n \"steps\": [",
-         static_cast<unsigned long long>(tc_session_arena_bytes(session.get())), static_cast<unsigned long long>(tc_session_weights_bytes(session.get())),
+         static_cast<unsigned long long>(tc_session_arena_bytes(session.get())),
+         static_cast<unsigned long long>(tc_session_weights_bytes(session.get())),
          static_cast<unsigned long long>(tc_session_scratch_bytes(session.get())));
   for (int64_t i = 0; i < session.step_count(); ++i) {
     const tc_step_info info = session.step(i);

@@ -64,8 +64,8 @@ tc_status make_arena(tc_session* session, const tc_options& options, tc_error* e
   session->scratch_stride = tiercast::round_up(session->program.scratch_bytes, tiercast::kArenaAlignment);
   const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(options.threads);  // < 2^43
   if (arena_bytes + scratch_bytes > options.memory_limit_bytes)
-    return fail(error, TC_ERROR_MEMORY, "%s: wants %llu bytes of arena and %llu of scratch; memory_limit_bytes is %llu", session->package.label,
-                ull(arena_bytes), ull(scratch_bytes), ull(options.memory_limit_bytes));
+    return fail(error, TC_ERROR_MEMORY, "%s: wants %llu bytes of arena and %llu of scratch; memory_limit_bytes is %llu",
+                session->package.label, ull(arena_bytes), ull(scratch_bytes), ull(options.memory_limit_bytes));
   if (!tiercast::arena_make(arena_bytes + scratch_bytes, &session->arena))
     return fail(error, TC_ERROR_MEMORY, "%s: the system has no %llu bytes for arena and scratch", session->package.label,
                 ull(arena_bytes + scratch_bytes));
@@ -183,15 +183,16 @@ void run_steps(tc_session* session) {
 }
 
 // `buffers` fit `ports`, one by one.
-tc_status check_buffers(const char* label, const char* direction, const tc_port* ports, int32_t port_count, const tc_buffer* buffers, int32_t count,
-                        tc_error* error) {
+tc_status check_buffers(const char* label, const char* direction, const tc_port* ports, int32_t port_count, const tc_buffer* buffers,
+                        int32_t count, tc_error* error) {
   if (count != port_count || (buffers == nullptr && count != 0))
-    return fail(error, TC_ERROR_ARGUMENT, "%s: %d %s buffers given; it has %d", label, buffers == nullptr ? 0 : count, direction, port_count);
+    return fail(error, TC_ERROR_ARGUMENT, "%s: %d %s buffers given; it has %d", label, buffers == nullptr ? 0 : count, direction,
+                port_count);
   for (int32_t i = 0; i < count; ++i) {
     const tc_port& port = ports[i];
     if (buffers[i].data == nullptr || buffers[i].bytes != port.bytes)
-      return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, direction, i, port.name, ull(port.bytes),
-                  ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
+      return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, direction, i, port.name,
+                  ull(port.bytes), ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
     if (reinterpret_cast<uintptr_t>(buffers[i].data) % static_cast<uintptr_t>(tc_dtype_bytes(port.dtype)) != 0)
       return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" is not aligned to its %d-byte elements", label, direction, i, port.name,
                   tc_dtype_bytes(port.dtype));
@@ -235,8 +236,8 @@ tc_status tc_session_open(const char* path, const tc_library* library, const tc_
   return open_session({path, nullptr, 0}, library, options, session, error);
 }
 
-tc_status tc_session_open_memory(const void* data, uint64_t bytes, const tc_library* library, const tc_options* options, tc_session** session,
-                                 tc_error* error) {
+tc_status tc_session_open_memory(const void* data, uint64_t bytes, const tc_library* library, const tc_options* options,
+                                 tc_session** session, tc_error* error) {
   return open_session({nullptr, data, bytes}, library, options, session, error);
 }
 
@@ -289,7 +290,11 @@ tc_status tc_session_step(const tc_session* session, int64_t index, tc_step_info
   if (index < 0 || index >= session->program.step_count) return TC_ERROR_ARGUMENT;
   const BoundStep& bound = session->program.steps[index];
   const tiercast::fb::Step& planned = *session->package.plan->steps()->Get(static_cast<uint32_t>(index));
-  *info = {tiercast::text(planned.name()), tiercast::text(planned.op()), bound.kernel->name, tiercast::text(planned.kernel()), planned.macs(),
+  *info = {tiercast::text(planned.name()),
+           tiercast::text(planned.op()),
+           bound.kernel->name,
+           tiercast::text(planned.kernel()),
+           planned.macs(),
            bound.work_items};
   return TC_OK;
 }

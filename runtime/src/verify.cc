@@ -25,7 +25,8 @@ DimsText dims_text(const flatbuffers::Vector<int64_t>* dims) {
       snprintf(text.chars + used, sizeof(text.chars) - used, "...");
       break;
     }
-    const int written = snprintf(text.chars + used, sizeof(text.chars) - used, "%s%lld", i == 0 ? "" : "x", static_cast<long long>(dims->Get(i)));
+    const int written =
+        snprintf(text.chars + used, sizeof(text.chars) - used, "%s%lld", i == 0 ? "" : "x", static_cast<long long>(dims->Get(i)));
     used += static_cast<size_t>(written);
   }
   return text;
@@ -63,7 +64,8 @@ class PlanVerifier {
 
   tc_status verify_counts() {
     const uint32_t tensors = length(plan_.tensors()), steps = length(plan_.steps());
-    if (tensors > kMaxCount || steps > kMaxCount) return refuse("plan: %u tensors and %u steps; the limit of each is %u", tensors, steps, kMaxCount);
+    if (tensors > kMaxCount || steps > kMaxCount)
+      return refuse("plan: %u tensors and %u steps; the limit of each is %u", tensors, steps, kMaxCount);
     const uint32_t inputs = length(plan_.inputs()), outputs = length(plan_.outputs());
     if (inputs > kMaxPorts || outputs > kMaxPorts || outputs == 0)
       return refuse("plan: %u inputs and %u outputs; the limit of each is %u, and there must be an output", inputs, outputs, kMaxPorts);
@@ -87,8 +89,12 @@ class PlanVerifier {
   // Bytes of the place a tensor lives in, or false when it names a port that does not exist.
   bool place_bytes(const fb::Tensor& tensor, uint64_t* bytes) const {
     switch (tensor.place()) {
-      case fb::Place::arena: *bytes = plan_.arena_bytes(); return true;
-      case fb::Place::weights: *bytes = package_.weights_bytes; return true;
+      case fb::Place::arena:
+        *bytes = plan_.arena_bytes();
+        return true;
+      case fb::Place::weights:
+        *bytes = package_.weights_bytes;
+        return true;
       case fb::Place::input:
       case fb::Place::output: {
         const auto* ports = tensor.place() == fb::Place::input ? plan_.inputs() : plan_.outputs();
@@ -182,8 +188,8 @@ class PlanVerifier {
       return refuse_step(index, step, "writes \"%.80s\", which lives among the %s", text(output.name()), fb::EnumNamePlace(output.place()));
     const ByteView written = byte_view(output);
     if (!injective(written))
-      return refuse_step(index, step, "writes \"%.80s\" with dims %s and strides %s, whose elements overlap each other", text(output.name()),
-                         dims_text(output.dims()).chars, dims_text(output.strides()).chars);
+      return refuse_step(index, step, "writes \"%.80s\" with dims %s and strides %s, whose elements overlap each other",
+                         text(output.name()), dims_text(output.dims()).chars, dims_text(output.strides()).chars);
     for (uint32_t i = 0; i < length(step.inputs()); ++i) {
       if (step.inputs()->Get(i) < 0) continue;
       const fb::Tensor& input = tensor_at(step.inputs()->Get(i));
@@ -199,10 +205,11 @@ class PlanVerifier {
   }
 
   tc_status refuse_overlap(uint32_t index, const fb::Step& step, const fb::Tensor& output, const char* verb, const fb::Tensor& other) {
-    return refuse_step(index, step, "writes \"%.80s\" (%s, strides %s, %s %u offset %llu) over \"%.80s\", which it %s (%s, strides %s, offset %llu)",
-                       text(output.name()), dims_text(output.dims()).chars, dims_text(output.strides()).chars, fb::EnumNamePlace(output.place()),
-                       output.index(), ull(output.offset()), text(other.name()), verb, dims_text(other.dims()).chars,
-                       dims_text(other.strides()).chars, ull(other.offset()));
+    return refuse_step(index, step,
+                       "writes \"%.80s\" (%s, strides %s, %s %u offset %llu) over \"%.80s\", which it %s (%s, strides %s, offset %llu)",
+                       text(output.name()), dims_text(output.dims()).chars, dims_text(output.strides()).chars,
+                       fb::EnumNamePlace(output.place()), output.index(), ull(output.offset()), text(other.name()), verb,
+                       dims_text(other.dims()).chars, dims_text(other.strides()).chars, ull(other.offset()));
   }
 
   tc_status refuse_step(uint32_t index, const fb::Step& step, const char* format, ...) __attribute__((format(printf, 4, 5))) {

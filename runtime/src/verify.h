@@ -8,11 +8,11 @@
 
 namespace tiercast {
 
-constexpr uint32_t kMaxCount = 1000000;          // tensors, steps, operands of all steps together
+constexpr uint32_t kMaxCount = 1000000;  // tensors, steps, operands of all steps together
 constexpr uint32_t kMaxPorts = 1024;
 constexpr uint32_t kMaxParamsBytes = 1 << 20;
-constexpr uint64_t kMaxArenaBytes = uint64_t{1} << 36;    // 64 GiB
-constexpr uint64_t kMaxElements = uint64_t{1} << 40;      // of one view, so that kernels may multiply its dims
+constexpr uint64_t kMaxArenaBytes = uint64_t{1} << 36;  // 64 GiB
+constexpr uint64_t kMaxElements = uint64_t{1} << 40;    // of one view, so that kernels may multiply its dims
 constexpr uint64_t kMaxDim = (uint64_t{1} << 31) - 1;
 constexpr uint64_t kMaxStride = uint64_t{1} << 40;
 constexpr uint32_t kPlanMaxDepth = 8;

@@ -10,21 +10,21 @@ inline int& failures() {
   return count;
 }
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      ++failures();                                                                  \
-      fprintf(stderr, "%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition);  \
-    }                                                                                \
+#define CHECK(condition)                                                            \
+  do {                                                                              \
+    if (!(condition)) {                                                             \
+      ++failures();                                                                 \
+      fprintf(stderr, "%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition); \
+    }                                                                               \
   } while (0)
 
 // `text` contains `part`.
-#define CHECK_CONTAINS(text, part)                                                                             \
-  do {                                                                                                         \
-    if (strstr((text), (part)) == nullptr) {                                                                   \
-      ++failures();                                                                                            \
-      fprintf(stderr, "%s:%d: expected \"%s\" in: %s\n", __FILE__, __LINE__, static_cast<const char*>(part), text);  \
-    }                                                                                                          \
+#define CHECK_CONTAINS(text, part)                                                                                  \
+  do {                                                                                                              \
+    if (strstr((text), (part)) == nullptr) {                                                                        \
+      ++failures();                                                                                                 \
+      fprintf(stderr, "%s:%d: expected \"%s\" in: %s\n", __FILE__, __LINE__, static_cast<const char*>(part), text); \
+    }                                                                                                               \
   } while (0)
 
 inline int test_result() {

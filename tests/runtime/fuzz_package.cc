@@ -1,5 +1,6 @@
-// fuzz_package [--seeds DIR] [--count N] [--seed S] [--case K] [--max-seed-bytes B]: mutates packages (those in DIR, and one built here), opens
-// every one and runs those that are accepted. Deterministic: the case that a sanitizer stopped at is printed, and --case repeats it alone.
+// fuzz_package [--seeds DIR] [--count N] [--seed S] [--case K] [--max-seed-bytes B]: mutates packages (those in DIR, and one built here),
+// opens every one and runs those that are accepted. Deterministic: the case that a sanitizer stopped at is printed, and --case repeats it
+// alone.
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,12 +44,18 @@ bool parse(int count, char** words, Settings* settings) {
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string option = words[i];
     const uint64_t number = strtoull(words[i + 1], nullptr, 10);
-    if (option == "--seeds") settings->seeds_dir = words[i + 1];
-    else if (option == "--count") settings->count = number;
-    else if (option == "--seed") settings->seed = number;
-    else if (option == "--case") settings->only_case = static_cast<int64_t>(number);
-    else if (option == "--max-seed-bytes") settings->max_seed_bytes = number;
-    else return false;
+    if (option == "--seeds")
+      settings->seeds_dir = words[i + 1];
+    else if (option == "--count")
+      settings->count = number;
+    else if (option == "--seed")
+      settings->seed = number;
+    else if (option == "--case")
+      settings->only_case = static_cast<int64_t>(number);
+    else if (option == "--max-seed-bytes")
+      settings->max_seed_bytes = number;
+    else
+      return false;
   }
   return count % 2 == 1;
 }
@@ -130,9 +137,11 @@ int main(int count, char** words) {
     }
   }
   const auto ull = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-  printf("{\"cases\": %llu, \"seeds\": %zu, \"opened\": %llu, \"ran\": %llu, \"slow\": %llu, \"refused_package\": %llu, \"refused_kernel\": %llu, "
-         "\"refused_memory\": %llu}\n",
-         ull(end - begin), seeds.size(), ull(opened), ull(ran), ull(slow), ull(refused[TC_ERROR_PACKAGE]), ull(refused[TC_ERROR_KERNEL]),
-         ull(refused[TC_ERROR_MEMORY]));
+  printf(
+      "{\"cases\": %llu, \"seeds\": %zu, \"opened\": %llu, \"ran\": %llu, \"slow\": %llu, \"refused_package\": %llu, \"refused_kernel\": "
+      "%llu, "
+      "\"refused_memory\": %llu}\n",
+      ull(end - begin), seeds.size(), ull(opened), ull(ran), ull(slow), ull(refused[TC_ERROR_PACKAGE]), ull(refused[TC_ERROR_KERNEL]),
+      ull(refused[TC_ERROR_MEMORY]));
   return 0;
 }

@@ -52,8 +52,8 @@ void run_session(tc_session* session, FuzzOutcome* outcome) {
     return;
   }
   alarm(kSlowSeconds);
-  outcome->ran = tc_session_run(session, inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(), static_cast<int32_t>(outputs.size()),
-                                &error) == TC_OK;
+  outcome->ran = tc_session_run(session, inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
+                                static_cast<int32_t>(outputs.size()), &error) == TC_OK;
   alarm(0);
 }
 
@@ -63,7 +63,8 @@ const tc_library* fuzz_library() {
   static std::vector<const tc_kernel*> kernels;
   static tc_library library = {nullptr, 0, "fuzz"};
   if (kernels.empty()) {
-    for (const tc_library* part : {tc_library_full(), test_library()}) kernels.insert(kernels.end(), part->kernels, part->kernels + part->count);
+    for (const tc_library* part : {tc_library_full(), test_library()})
+      kernels.insert(kernels.end(), part->kernels, part->kernels + part->count);
     library.kernels = kernels.data();
     library.count = static_cast<int64_t>(kernels.size());
   }

@@ -77,9 +77,9 @@ void test_plans() {
   const ByteView first = make(0, {1, 4, 6, 3}, {192, 48, 8, 1}), second = make(12, {1, 4, 6, 5}, {192, 48, 8, 1});
   CHECK(disjoint(first, second));
   CHECK(injective(first) && injective(second));
-  CHECK(!disjoint(first, make(8, {1, 4, 6, 5}, {192, 48, 8, 1})));  // begins one channel early
+  CHECK(!disjoint(first, make(8, {1, 4, 6, 5}, {192, 48, 8, 1})));   // begins one channel early
   CHECK(!disjoint(first, make(12, {1, 4, 6, 6}, {192, 48, 8, 1})));  // ends one channel late: its last channel is the next pixel's first
-  CHECK(disjoint(first, make(12, {24, 5}, {8, 1})));                // the same pixels by another rank
+  CHECK(disjoint(first, make(12, {24, 5}, {8, 1})));                 // the same pixels by another rank
   CHECK(disjoint(make(0, {4, 3, 8}, {48, 8, 1}), make(96, {4, 3, 8}, {48, 8, 1})));  // left and right half of each row
   CHECK(!disjoint(make(0, {4, 3, 8}, {48, 8, 1}), make(64, {4, 3, 8}, {48, 8, 1})));
   CHECK(tiercast::same_view(first, first) && !disjoint(first, first));

@@ -10,9 +10,8 @@
 #include <vector>
 
 #define XXH_INLINE_ALL
-#include "xxhash.h"
-
 #include "package_generated.h"
+#include "xxhash.h"
 
 namespace tiercast_test {
 
@@ -72,8 +71,8 @@ inline std::vector<uint8_t> make_file(const fb::PlanT& plan, const std::vector<u
 }
 
 // Appends a dense f32 tensor (unless strides are given); returns its number.
-inline int32_t add_tensor(fb::PlanT* plan, const std::string& name, std::vector<int64_t> dims, fb::Place place, uint64_t offset, uint32_t index = 0,
-                          std::vector<int64_t> strides = {}) {
+inline int32_t add_tensor(fb::PlanT* plan, const std::string& name, std::vector<int64_t> dims, fb::Place place, uint64_t offset,
+                          uint32_t index = 0, std::vector<int64_t> strides = {}) {
   auto tensor = std::make_unique<fb::TensorT>();
   tensor->name = name;
   tensor->place = place;
@@ -89,8 +88,8 @@ inline int32_t add_tensor(fb::PlanT* plan, const std::string& name, std::vector<
   return static_cast<int32_t>(plan->tensors.size()) - 1;
 }
 
-inline fb::StepT* add_step(fb::PlanT* plan, const std::string& name, const std::string& op, const std::string& kernel, std::vector<int32_t> inputs,
-                           std::vector<int32_t> outputs) {
+inline fb::StepT* add_step(fb::PlanT* plan, const std::string& name, const std::string& op, const std::string& kernel,
+                           std::vector<int32_t> inputs, std::vector<int32_t> outputs) {
   auto step = std::make_unique<fb::StepT>();
   step->name = name;
   step->op = op;

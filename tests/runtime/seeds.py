@@ -11,8 +11,10 @@ from tiercast.target import find_target
 
 
 def write_seeds(folder: Path) -> int:
-    """Writes <row>-<sample>.tcpkg for the host's rows into `folder`; returns how many. A row takes every third of its family's samples,
-    each row another third, so that together they take all."""
+    """Writes <row>-<sample>.tcpkg for the host's rows into `folder`; returns how many.
+
+    A row takes every third of its family's samples, its neighbours the others.
+    """
     target, count = find_target("host"), 0
     for number, row in enumerate(rows_for(target)):
         for sample in samples(families()[row.folder])[number % 3 :: 3]:

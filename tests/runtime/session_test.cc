@@ -46,7 +46,8 @@ struct Buffers {
   std::vector<float> x, x3, y;
   tc_buffer inputs[2], output;
 
-  explicit Buffers(int64_t pixels) : x(static_cast<size_t>(pixels) * 2), x3(static_cast<size_t>(pixels) * 3), y(static_cast<size_t>(pixels) * 5, -1.0f) {
+  explicit Buffers(int64_t pixels)
+      : x(static_cast<size_t>(pixels) * 2), x3(static_cast<size_t>(pixels) * 3), y(static_cast<size_t>(pixels) * 5, -1.0f) {
     for (int64_t p = 0; p < pixels; ++p) {
       for (int64_t c = 0; c < 2; ++c) x[static_cast<size_t>(p * 2 + c)] = static_cast<float>(p + c);
       for (int64_t c = 0; c < 3; ++c) x3[static_cast<size_t>(p * 3 + c)] = static_cast<float>(10 * p + c);
@@ -81,7 +82,8 @@ void test_numbers(int64_t pixels, int32_t threads) {
   tc_session_set_observer(session.get(), observe, &observed);
   CHECK(session.run(buffers.inputs, 2, &buffers.output, 1, &error) == TC_OK);
   CHECK(observed.outputs.size() == 4 && observed.microseconds > 0);
-  CHECK(observed.outputs[1].size() == static_cast<size_t>(pixels) * 3 && observed.outputs[1].back() == expected_y(pixels - 1, 4));  // dense copy of a pitched view
+  CHECK(observed.outputs[1].size() == static_cast<size_t>(pixels) * 3 &&
+        observed.outputs[1].back() == expected_y(pixels - 1, 4));  // dense copy of a pitched view
   CHECK(observed.outputs[3] == buffers.y);
 }
 
@@ -94,7 +96,8 @@ void test_facts() {
   tiercast::Error error;
   CHECK(session.open(file.bytes.get(), file.size, test_library(), options, &error) == TC_OK);
   CHECK(session.input_count() == 2 && session.output_count() == 1 && session.step_count() == 4);
-  CHECK(strcmp(session.input(1).name, "x3") == 0 && session.input(1).rank == 2 && session.input(1).dims[1] == 3 && session.input(1).bytes == 72);
+  CHECK(strcmp(session.input(1).name, "x3") == 0 && session.input(1).rank == 2 && session.input(1).dims[1] == 3 &&
+        session.input(1).bytes == 72);
   CHECK(tc_session_input(session.get(), 2) == nullptr && tc_session_output(session.get(), -1) == nullptr);
   CHECK(strcmp(session.step(0).chosen, "mul_f32f32_fast") == 0);
   CHECK(strcmp(session.step(0).kernel, "mul_f32f32_portable") == 0);  // no CPU has all features: the next row is bound, and told

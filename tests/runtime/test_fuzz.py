@@ -26,8 +26,16 @@ def program() -> Path:
     if shutil.which("ninja"):
         options.append("-GNinja")
     subprocess.run([cmake, "-S", str(ROOT), "-B", str(BUILD), *options], check=True, capture_output=True)
-    jobs = str(os.cpu_count() or 1)
-    subprocess.run([cmake, "--build", str(BUILD), "--target", "fuzz_package", "--parallel", jobs], check=True, capture_output=True)
+    command = [
+        cmake,
+        "--build",
+        str(BUILD),
+        "--target",
+        "fuzz_package",
+        "--parallel",
+        str(os.cpu_count() or 1),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
     return BUILD / "fuzz_package"
 
 
@@ -37,8 +45,8 @@ def test_mutated_packages_are_refused_or_run_harmlessly(tmp_path: Path) -> None:
     if shutil.which("clang++-19") is None:
         pytest.skip("no clang++-19 with sanitizers; apt-get install clang-19")
     seeds = write_seeds(tmp_path)
-    command = [str(program()), "--seeds", str(tmp_path), "--count", str(CASES), "--seed", "1", "--max-seed-bytes", "200000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    options = f"--seeds {tmp_path} --count {CASES} --seed 1 --max-seed-bytes 200000"
+    done = subprocess.run([str(program()), *options.split()], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-6000:]
     result = json.loads(done.stdout)
     assert result["cases"] == CASES and result["seeds"] > seeds // 2

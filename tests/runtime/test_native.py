@@ -56,6 +56,10 @@ def test_kernels_are_listed_with_needs() -> None:
     assert set(rows) == {row.name for row in rows_for(find_target("host"))}
 
 
+def misaligned(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:].view(array.dtype).reshape(array.shape)
+
+
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
@@ -63,7 +67,7 @@ def test_kernels_are_listed_with_needs() -> None:
         (lambda a: a[..., :-1].copy(), "shape must be"),
         (lambda a: a[None], "shape must be"),
         (lambda a: np.asfortranarray(a), "must be C-contiguous"),
-        (lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape), "not aligned"),
+        (lambda a: misaligned(a), "not aligned"),
     ],
 )
 def test_wrong_arrays_are_refused(package: str, wrong: object, part: str) -> None:
@@ -78,7 +82,7 @@ def test_wrong_counts_options_and_files_are_refused(package: str, tmp_path: Path
     session = native.Session(package)
     with pytest.raises(native.NativeError, match="0 inputs given; the package has 1"):
         session.run([])
-    with pytest.raises(native.NativeError, match="unknown CPU feature \"mmx\""):
+    with pytest.raises(native.NativeError, match='unknown CPU feature "mmx"'):
         native.Session(package, features=["mmx"])
     with pytest.raises(native.NativeError, match="must be 1 to 64"):
         native.Session(package, threads=0)

@@ -19,16 +19,7 @@ extern "C" {
 
 enum { TC_MAX_RANK = 8, TC_MAX_OPERANDS = 256 };
 
-typedef enum tc_dtype {
-  TC_F32 = 0,
-  TC_F16 = 1,
-  TC_S8 = 2,
-  TC_U8 = 3,
-  TC_S32 = 4,
-  TC_S64 = 5,
-  TC_BOOL = 6,
-  TC_DTYPE_COUNT
-} tc_dtype;
+typedef enum tc_dtype { TC_F32 = 0, TC_F16 = 1, TC_S8 = 2, TC_U8 = 3, TC_S32 = 4, TC_S64 = 5, TC_BOOL = 6, TC_DTYPE_COUNT } tc_dtype;
 
 // What a CPU has. A kernel row `needs` a set of these; names in kernels.toml are these without the prefix, in lower case.
 typedef enum tc_cpu_feature {
@@ -59,7 +50,7 @@ typedef struct tc_call {
   const tc_view* outputs;
   int32_t input_count;
   int32_t output_count;
-  const void* params;     // the op's params struct, 4-byte aligned
+  const void* params;  // the op's params struct, 4-byte aligned
   int64_t params_bytes;
   void* scratch;          // this thread's, 64-byte aligned; NULL during `check` and `work`
   int64_t scratch_bytes;  // per thread
@@ -73,7 +64,7 @@ typedef struct tc_kernel {
   // is broken. `data` of operands with `constant` may be read here; that of others points nowhere until `run`. What a check has read from a
   // constant stays true; a rule about the values of an operand that is not constant must be kept by `run` itself.
   const char* (*check)(const tc_call* call);
-  int64_t (*work)(const tc_call* call);  // number of independent work items, >= 1
+  int64_t (*work)(const tc_call* call);                          // number of independent work items, >= 1
   void (*run)(const tc_call* call, int64_t begin, int64_t end);  // items [begin, end); threads run disjoint ranges at once
 } tc_kernel;
 

@@ -50,7 +50,7 @@ typedef struct tc_port {
   int32_t dtype;     // tc_dtype
   int32_t rank;      // 0 .. TC_MAX_RANK
   int64_t dims[TC_MAX_RANK];
-  uint64_t bytes;    // of the dense tensor
+  uint64_t bytes;  // of the dense tensor
 } tc_port;
 
 // The caller's memory for one port. `data` is aligned to the element size (64 bytes is fastest), `bytes` is the port's.
@@ -82,7 +82,8 @@ TC_API tc_options tc_options_default(void);
 // options may be NULL (defaults). On success *session is the caller's, to be given to tc_session_close; on failure it is NULL and *error
 // (may be NULL) says where, what and which rule. `library` must outlive the session. The file must not be changed while it is open:
 // replace packages by write-and-rename.
-TC_API tc_status tc_session_open(const char* path, const tc_library* library, const tc_options* options, tc_session** session, tc_error* error);
+TC_API tc_status tc_session_open(const char* path, const tc_library* library, const tc_options* options, tc_session** session,
+                                 tc_error* error);
 
 // The same for a package in memory, which the session uses in place: 64-byte aligned, unchanged and alive until close.
 TC_API tc_status tc_session_open_memory(const void* data, uint64_t bytes, const tc_library* library, const tc_options* options,

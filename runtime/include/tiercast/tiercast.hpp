@@ -43,8 +43,8 @@ class Session {
 
   int32_t input_count() const { return tc_session_input_count(session_); }
   int32_t output_count() const { return tc_session_output_count(session_); }
-  const tc_port& input(int32_t index) const { return *tc_session_input(session_, index); }     // index must be in range
-  const tc_port& output(int32_t index) const { return *tc_session_output(session_, index); }   // index must be in range
+  const tc_port& input(int32_t index) const { return *tc_session_input(session_, index); }    // index must be in range
+  const tc_port& output(int32_t index) const { return *tc_session_output(session_, index); }  // index must be in range
   int64_t step_count() const { return tc_session_step_count(session_); }
   // See tc_session_step; an all-zero info when out of range.
   tc_step_info step(int64_t index) const {
