@@ -18,9 +18,9 @@ inline int64_t block_channels(const tc_norm_params& p, int64_t channels) {
   return smaller(channels, larger(1, wanted / group) * group);
 }
 
-// Per channel of a block: mean, sum of squared distances from it, factor and shift.
+// Per channel: mean, sum of squared distances from it, factor and shift.
 inline int64_t scratch_need(const tc_norm_params& p, int64_t channels) {
-  return by_channel(p) ? 4 * block_channels(p, channels) * static_cast<int64_t>(sizeof(float)) : 0;
+  return by_channel(p) ? 4 * channels * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 // Rows of one work item when rows are normalised.
