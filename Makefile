@@ -64,7 +64,7 @@ bench-peers: setup ## every reference model against five other engines, interlea
 	$(RUN)/python -m benchmarks.peers.bench
 
 conformance: setup ## run ONNX's own node tests and write docs/conformance.md
-	PYTHONPATH=tests/conformance $(RUN)/python tests/conformance/report.py
+	$(RUN)/python -m tests.conformance.report
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build demo
