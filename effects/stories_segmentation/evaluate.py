@@ -72,6 +72,15 @@ def score(net: StoriesSegmentation, clips: list[Clip], recurrent: bool = True) -
     }
 
 
+@torch.no_grad()
+def previous_mask_iou(net: StoriesSegmentation, clips: list[Clip]) -> dict[str, float]:
+    """Return the IoU of the last frames, given the true, an empty, a full or another clip's previous mask."""
+    frames = torch.stack([frames_of(clip)[-1] for clip in clips])
+    truth = torch.stack([torch.from_numpy(clip.masks[-1]) for clip in clips])[:, None].float() / 255
+    given = {"true": truth, "empty": truth * 0, "full": truth * 0 + 1, "of_another_clip": truth.roll(1, 0)}
+    return {name: float(_iou(net(frames, mask) > 0.5, truth > 0.5).mean()) for name, mask in given.items()}
+
+
 def main() -> None:
     """Print (and write) the metrics with and without recurrence."""
     parser = argparse.ArgumentParser(
