@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import skimage
 
-# Licences: scikit-image/data/README.txt. `astronaut` (the demo's photo) is in neither list on purpose.
+# Sources and licences: the docstrings of `skimage.data`. `astronaut` (the demo's photo) is in neither list on purpose.
 PHOTOS = {
     "train": (
         "coffee.png",
