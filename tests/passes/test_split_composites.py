@@ -42,3 +42,12 @@ def test_attention_that_the_identity_does_not_say_goes_by_its_body() -> None:
     report = keeps_result(model, split_composites)
     assert report.refused[0][1] == "it has a softcap"
     assert set(op_types(model)) <= set(legalizers())
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_local_response_norm_is_arithmetic(size: int) -> None:
+    model = graph(
+        f"(float[1,7,3,3] x) => (float[1,7,3,3] y) {{ y = LRN<size={size}, alpha=0.5, bias=2.0>(x) }}"
+    )
+    keeps_result(model, split_composites)
+    assert op_types(model) == ["Mul", "Conv", "Pow", "Mul"]

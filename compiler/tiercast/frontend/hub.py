@@ -12,7 +12,7 @@ from onnx import inliner, shape_inference
 from tiercast.errors import ModelError
 from tiercast.frontend.dimensions import fix_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
-from tiercast.ir.composites import add_default_attributes, has_body
+from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
 from tiercast.ir.support import check_support
 from tiercast.ops.registry import legalizers
 
@@ -55,7 +55,7 @@ def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
         return (
             node.op_type in known
             or node.op_type in ("If", "Upsample")
-            or has_body(node.op_type, max(opset, HUB_OPSET))
+            or can_be_split(node.op_type, max(opset, HUB_OPSET))
         )
 
     try:

@@ -99,8 +99,8 @@ def _is_torch(value: object, class_name: str) -> bool:
 def _open(source: str, origin: str) -> Any:
     if Path(source).suffix in (".pt", ".pth"):
         raise UsageError(
-            f"{origin}: a {Path(source).suffix} file holds weights or TorchScript, no exported graph; use "
-            'torch.export.save(torch.export.export(module, inputs), "model.pt2") and pass that, or "module:factory"'
+            f"{origin}: a {Path(source).suffix} file holds weights or TorchScript, no graph; pass what "
+            'torch.export.save(torch.export.export(module, inputs), "m.pt2") writes, or "module:factory"'
         )
     if Path(source).suffix == ".pt2":
         return _load_program(Path(source), origin)
@@ -207,7 +207,7 @@ def _to_onnx(program: torch.export.ExportedProgram, origin: str) -> Any:
 
 
 def _refuse_silent_losses(program: torch.export.ExportedProgram, origin: str) -> None:
-    """PyTorch 2.13's exporter drops avg_pool2d's divisor_override silently; better an error than wrong numbers."""
+    """PyTorch 2.13's exporter drops avg_pool2d's divisor_override silently; an error beats wrong numbers."""
     for node in program.graph.nodes:
         if node.op != "call_function" or "avg_pool" not in str(node.target):
             continue

@@ -8,6 +8,13 @@ from typing import Any
 import onnx
 from onnx import defs
 
+WITHOUT_BODY = frozenset({"LRN"})  # ONNX defines no body, split_composites knows one
+
+
+def can_be_split(op_type: str, opset: int) -> bool:
+    """Whether split_composites may expand the default-domain operator."""
+    return op_type in WITHOUT_BODY or has_body(op_type, opset)
+
 
 @cache
 def has_body(op_type: str, opset: int) -> bool:

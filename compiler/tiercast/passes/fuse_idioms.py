@@ -54,7 +54,7 @@ def fuse_idioms(model: ir.Model) -> PassReport:
 
 
 def _recognise(node: ir.Node, places: Mapping[ir.Node, int]) -> tuple[str, ir.Value] | None:
-    """The program line and its input. Nodes behind `node` open, the latest first; the furthest match counts."""
+    """The program line and its input. Nodes behind it open, the latest first; the furthest match counts."""
     frontier = {value for value in node.inputs if value is not None and not _is_number(value)}
     found: tuple[str, ir.Value] | None = None
     for _ in range(_MOST_NODES):

@@ -14,8 +14,9 @@ from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport
 from tiercast.ir.support import runtime_nodes
 from tiercast.ops.registry import legalizers
+from tiercast.passes.attention import expand_attention
 from tiercast.passes.fold_constants import fold_constants
-from tiercast.passes.split_attention import split_attention
+from tiercast.passes.response_norm import expand_response_norm
 
 _HUB_OPSET = 23
 
@@ -24,19 +25,21 @@ def split_composites(model: ir.Model) -> PassReport:
     """Expands, in place and again until none is left, every operator without a legalisation that has a
     function body.
 
-    Plain attention is split by a shorter identity than its ONNX body. Bodies compute with shapes, so
+    Plain attention and LRN go by identities of our own. Bodies compute with shapes, so
     constants are folded after them.
     """
     report = PassReport("split_composites")
     known = legalizers()
     for node in list(model.graph):
-        if node.op_type == "Attention" and node.op_type not in known:
-            refusal = split_attention(node)
-            if refusal is None:
-                report.apply(node, "split into matmul, softmax, matmul")
-                erase(model.graph, [node])
-            else:
-                report.refuse(node, refusal)
+        expand = _IDENTITIES.get(node.op_type) if node.op_type not in known and not node.domain else None
+        if expand is None:
+            continue
+        refusal = expand(node)
+        if refusal is None:
+            report.apply(node, "expanded")
+            erase(model.graph, [node])
+        else:
+            report.refuse(node, refusal)
     while True:
         found = [node for node in runtime_nodes(model.graph) if _is_composite(node, known.__contains__)]
         if not found:
@@ -45,6 +48,12 @@ def split_composites(model: ir.Model) -> PassReport:
             report.apply(node, "replaced by its ONNX function body")
         _expand(model, {node.op_type for node in found})
         fold_constants(model)
+
+
+_IDENTITIES: dict[str, Callable[[ir.Node], str | None]] = {
+    "Attention": expand_attention,
+    "LRN": expand_response_norm,
+}
 
 
 def _is_composite(node: ir.Node, is_known: Callable[[str], bool]) -> bool:

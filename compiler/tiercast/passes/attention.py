@@ -10,7 +10,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import insert_before, new_constant, static_shape, take_over
 
 
-def split_attention(node: ir.Node) -> str | None:
+def expand_attention(node: ir.Node) -> str | None:
     """Inserts softmax(q kᵀ · scale + mask) v before an ONNX Attention node (opset 23) and gives it the node's
     uses.
 
