@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import skimage
 
-# Sources and licences: the docstrings of `skimage.data`. `astronaut` (the demo's photo) is in neither list on purpose.
+# Sources and licences: the docstrings of `skimage.data`. The demo's photo, `astronaut`, is left out.
 PHOTOS = {
     "train": (
         "coffee.png",
