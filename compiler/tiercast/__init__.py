@@ -1,7 +1,7 @@
 """Tiercast: compiles a neural camera effect to every tier of phone, and runs it there.
 
-    pkg = tiercast.compile("model.onnx", target="host")
-    outputs = tiercast.Session(pkg).run({"image": array})
+`tiercast.compile("model.onnx", target="host")` writes a package and returns its path,
+`tiercast.Session(package).run({"image": array})` runs it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Kernels as data: kernels/<op>/kernels.toml is the registry, the test list and the benchmark list of an op.
 
-A row is one variant. Its name is computed from the row: `<op>_<in><out>_<isa>_<tile>[_<core>]`. Rows stand in order of
-merit; the first whose `needs` the target has, and which the op accepts, is chosen. `portable` needs nothing.
+A row is one variant. Its name is computed from the row: `<op>_<in><out>_<isa>_<tile>[_<core>]`. Rows stand in
+order of merit; the first whose `needs` the target has, and which the op accepts, is chosen. `portable` needs
+nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ Accept = Callable[["Row"], "str | None"]
 
 @dataclass(frozen=True)
 class Param:
-    """One field of an op's params struct: a C name, a 4-byte kind ("i32" | "f32"), a length and its enum if it has one."""
+    """One field of an op's params struct.
+
+    A C name, a 4-byte kind ("i32" | "f32"), a length and its enum if it has one.
+    """
 
     name: str
     kind: str
@@ -33,7 +37,10 @@ class Param:
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel variant. `tile` holds its template values; `op` names the meaning all rows of an op and dtype share."""
+    """One kernel variant.
+
+    `tile` holds its template values; `op` names the meaning all rows of an op and dtype share.
+    """
 
     name: str
     op: str
@@ -48,7 +55,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """A shape the op is tested or benchmarked on: a physical node with its inputs, as text (see `kernels.toml`)."""
+    """A shape the op is tested or benchmarked on.
+
+    A physical node with its inputs, as text (see `kernels.toml`).
+    """
 
     op: str
     inputs: tuple[str, ...]
@@ -69,7 +79,10 @@ class KernelFamily:
     benches: tuple[Case, ...]
 
     def pack_params(self, values: Mapping[str, Any]) -> bytes:
-        """The params struct as little-endian bytes; enum values by their names. UsageError on a missing or unknown field."""
+        """The params struct as little-endian bytes.
+
+        Enum values by their names. UsageError on a missing or unknown field.
+        """
         unknown = set(values) - {param.name for param in self.params}
         if unknown:
             raise UsageError(f"kernels/{self.name}: params have no field {', '.join(sorted(unknown))}")
@@ -108,7 +121,9 @@ def enums() -> dict[str, tuple[str, ...]]:
 
 
 def choose(op: str, has: frozenset[str], accept: Accept | None = None) -> Choice:
-    """The first row of `op` whose needs ⊆ `has` and which `accept` (row -> None or its refusal) does not refuse."""
+    """The first row of `op` whose needs ⊆ `has` and which `accept` (row -> None or its refusal) does not
+    refuse.
+    """
     refused: list[str] = []
     for row in rows_of(op):
         missing = row.needs - has
@@ -154,7 +169,10 @@ def _param(name: str, text: str) -> Param:
         return Param(name, "i32", 1, False, text.removeprefix("enum:"))
     kind, bracket, length = text.partition("[")
     if kind not in ("i32", "f32"):
-        raise UsageError(f"kernels.toml: params field {name!r} has type {text!r}; known: i32, f32, i32[N], f32[N], enum:<name>")
+        raise UsageError(
+            f"kernels.toml: params field {name!r} has type {text!r}; "
+            "known: i32, f32, i32[N], f32[N], enum:<name>"
+        )
     return Param(name, kind, int(length.rstrip("]")) if bracket else 1, bool(bracket))
 
 
@@ -179,4 +197,6 @@ def _row(family: str, entry: Mapping[str, Any]) -> Row:
 
 def _case(family: str, entry: Mapping[str, Any]) -> Case:
     camel = "".join(part.capitalize() for part in family.split("_"))
-    return Case(entry.get("op", camel), tuple(entry["inputs"]), entry.get("attributes", {}), entry.get("kernel"))
+    return Case(
+        entry.get("op", camel), tuple(entry["inputs"]), entry.get("attributes", {}), entry.get("kernel")
+    )

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from tiercast import __version__
 from tiercast.errors import UsageError
 from tiercast.frontend import load
+from tiercast.ir.report import PassReport
 from tiercast.ir.spec import check
 from tiercast.lower.lowering import lower_graph, refusals
 from tiercast.lower.plan import Plan
@@ -94,12 +95,13 @@ def compile(
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
-    source: a path (.onnx, .pt2), "module:factory" (a PyTorch module and its example inputs), an `onnx.ModelProto`, an
-    `onnx_ir.Model` or a `torch.export.ExportedProgram`.
+    source: a path (.onnx, .pt2), "module:factory" (a PyTorch module and its example inputs), an
+    `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.export.ExportedProgram`.
     target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
     inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}.
     watch: called as watch(stage name, model) after every stage.
-    Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output not writable).
+    Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
+    not writable).
     """
     done = compile_plan(source, target, inputs, watch=watch)
     path = Path(output) if output is not None else Path(f"{_stem(source, done.model)}.{target}.tcpkg")
@@ -114,7 +116,10 @@ def compile_plan(
     watch: Watch | None = None,
     prefer: str | None = None,
 ) -> Compilation:
-    """Like `compile`, without writing: the graph, the plan and the reports. `prefer`: a kernel row's name (see lowering)."""
+    """Like `compile`, without writing.
+
+    The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering).
+    """
     chosen = resolve(target)
     model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
     check(model, "loaded")

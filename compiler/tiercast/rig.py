@@ -30,7 +30,8 @@ def run_on_target(
     """Outputs by name of a package run by the target's runtime (under its emulator where it has one).
 
     cpu: a CPU model of the emulator, say "cortex-a53"; default: the emulator's own.
-    Raises ToolchainError when the target can't be built here, UsageError on wrong inputs, PackageError when the run fails.
+    Raises ToolchainError when the target can't be built here, UsageError on wrong inputs, PackageError when
+    the run fails.
     """
     plan = read_package(Path(pkg))
     with tempfile.TemporaryDirectory(prefix="tiercast-run-") as folder:
@@ -38,7 +39,10 @@ def run_on_target(
         for port in plan.inputs:
             command += ["--input", f"{port.name}={_write_input(port, inputs, Path(folder))}"]
         run_tool(target, command, cpu, timeout_s)
-        return {port.name: _read_output(port, Path(folder) / f"{index}.bin") for index, port in enumerate(plan.outputs)}
+        return {
+            port.name: _read_output(port, Path(folder) / f"{index}.bin")
+            for index, port in enumerate(plan.outputs)
+        }
 
 
 def bound_kernels(pkg: str | Path, target: str, cpu: str | None = None) -> list[dict[str, str]]:
@@ -48,7 +52,10 @@ def bound_kernels(pkg: str | Path, target: str, cpu: str | None = None) -> list[
 
 
 def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, timeout_s: float = 600.0) -> str:
-    """Standard output of the target's `tiercast-run` with these arguments; PackageError with its message when it fails."""
+    """Standard output of the target's `tiercast-run` with these arguments.
+
+    PackageError with its message when it fails.
+    """
     found = find_target(target)
     program = _tool(target)
     command = [*emulator(found, cpu), str(program), *arguments]
@@ -57,7 +64,9 @@ def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, time
     except subprocess.TimeoutExpired as error:
         raise PackageError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from error
     if done.returncode:
-        raise PackageError(f"{target}{f' ({cpu})' if cpu else ''}: exit code {done.returncode}: {done.stderr.strip()}")
+        raise PackageError(
+            f"{target}{f' ({cpu})' if cpu else ''}: exit code {done.returncode}: {done.stderr.strip()}"
+        )
     return done.stdout
 
 
@@ -79,7 +88,8 @@ def _write_input(port: Port, inputs: Mapping[str, np.ndarray], folder: Path) -> 
     array = np.asarray(inputs[port.name], order="C")
     if array.dtype != NUMPY_DTYPES[port.dtype] or array.shape != port.dims:
         raise UsageError(
-            f"input {port.name!r} must be {port.dtype} of shape {port.dims}, got {array.dtype} of shape {array.shape}"
+            f"input {port.name!r} must be {port.dtype} of shape {port.dims}, "
+            f"got {array.dtype} of shape {array.shape}"
         )
     path = folder / f"in-{len(list(folder.iterdir()))}.bin"
     array.tofile(path)

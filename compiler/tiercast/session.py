@@ -35,15 +35,20 @@ class TensorSpec:
 class Session:
     """A loaded package. One thread may use it at a time.
 
-    pkg: path of a .tcpkg; threads: 1..64; features: restricts the CPU features that kernels may use (default: all the
-    CPU has), say ["avx2"] or [] for portable kernels only.
-    Raises PackageError when the package can't be read, fails verification or needs a kernel that is not there.
+    pkg: path of a .tcpkg; threads: 1..64; features: restricts the CPU features that kernels may use (default:
+    all the CPU has), say ["avx2"] or [] for portable kernels only.
+    Raises PackageError when the package can't be read, fails verification or needs a kernel that is not
+    there.
     """
 
-    def __init__(self, pkg: str | PathLike[str], threads: int = 1, features: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, pkg: str | PathLike[str], threads: int = 1, features: Sequence[str] | None = None
+    ) -> None:
         self.path = Path(pkg)
         try:
-            self._native = _native.Session(str(self.path), threads, None if features is None else list(features))
+            self._native = _native.Session(
+                str(self.path), threads, None if features is None else list(features)
+            )
         except _native.NativeError as error:
             raise PackageError(str(error)) from None
         self.inputs = [_spec(port) for port in self._native.inputs]
@@ -52,7 +57,8 @@ class Session:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name.
 
-        Each input needs its exact name, dtype and shape (see `inputs`); UsageError says which one is wrong and how.
+        Each input needs its exact name, dtype and shape (see `inputs`); UsageError says which one is wrong
+        and how.
         """
         results = self._native.run(self._ordered(inputs))
         return self._named(results)
@@ -62,7 +68,9 @@ class Session:
         results, times_us = self._native.run_timed(self._ordered(inputs))
         return self._named(results), times_us
 
-    def run_tapped(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[list[np.ndarray]]]:
+    def run_tapped(
+        self, inputs: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[list[np.ndarray]]]:
         """Like `run`, with a dense copy of each step's outputs (in the order they lie in memory)."""
         results, taps = self._native.run_tapped(self._ordered(inputs))
         return self._named(results), taps
@@ -86,7 +94,9 @@ class Session:
         known = [spec.name for spec in self.inputs]
         for name in inputs:
             if name not in known:
-                raise UsageError(f"{self.path}: it has no input {name!r}; its inputs: {', '.join(map(str, self.inputs))}")
+                raise UsageError(
+                    f"{self.path}: it has no input {name!r}; its inputs: {', '.join(map(str, self.inputs))}"
+                )
         return [self._checked(spec, inputs) for spec in self.inputs]
 
     def _checked(self, spec: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -94,9 +104,14 @@ class Session:
             raise UsageError(f"{self.path}: input {spec.name!r} of shape {spec.shape} is missing")
         array = np.asarray(inputs[spec.name])
         if array.dtype != spec.dtype:
-            raise UsageError(f"{self.path}: input {spec.name!r} must be {spec.dtype}, got {array.dtype}; convert it with .astype")
+            raise UsageError(
+                f"{self.path}: input {spec.name!r} must be {spec.dtype}, got {array.dtype}; "
+                "convert it with .astype"
+            )
         if array.shape != spec.shape:
-            raise UsageError(f"{self.path}: input {spec.name!r} must have shape {spec.shape}, got {array.shape}")
+            raise UsageError(
+                f"{self.path}: input {spec.name!r} must have shape {spec.shape}, got {array.shape}"
+            )
         return np.ascontiguousarray(array).reshape(spec.shape)
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

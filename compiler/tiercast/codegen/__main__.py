@@ -13,7 +13,9 @@ def main() -> None:
     """Lists or writes a target's generated sources."""
     parser = argparse.ArgumentParser(prog="python -m tiercast.codegen", description=main.__doc__)
     parser.add_argument("--target", required=True, help="target name, see `tiercast targets`")
-    parser.add_argument("--list", action="store_true", help="print `op<TAB>path<TAB>flags` for each file and write nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="print `op<TAB>path<TAB>flags` for each file and write nothing"
+    )
     parser.add_argument("--out", type=Path, help="folder to write into")
     parser.add_argument("--op", help="only this op folder (`_`: the files that belong to no op)")
     parser.add_argument("--only", type=Path, help="file with the row names of a selected library, one a line")

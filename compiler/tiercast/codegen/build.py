@@ -17,7 +17,10 @@ Progress = Callable[[str], None]
 
 
 def default_folder(target: Target) -> Path:
-    """Where a target is built when nobody says: $TIERCAST_CACHE/<target>, else build/<target> of a checkout, else ~/.cache."""
+    """Where a target is built when nobody says.
+
+    $TIERCAST_CACHE/<target>, else build/<target> of a checkout, else ~/.cache.
+    """
     if "TIERCAST_CACHE" in os.environ:
         return Path(os.environ["TIERCAST_CACHE"]) / target.name
     root = room("runtime").parent
@@ -33,7 +36,8 @@ def check_toolchain(target: Target) -> None:
     if missing:
         packages = " ".join(target.packages) or "cmake"
         raise ToolchainError(
-            f"target {target.name}: {', '.join(missing)} not found on PATH; on Debian: apt-get install {packages} cmake"
+            f"target {target.name}: {', '.join(missing)} not found on PATH; "
+            f"on Debian: apt-get install {packages} cmake"
         )
 
 
@@ -46,7 +50,8 @@ def build(
 ) -> Path:
     """Builds `goals` (CMake targets) for a target and returns the build folder.
 
-    only: names of the kernel rows of a *selected* library (their ops' portable rows stay as fallback); None: full.
+    only: names of the kernel rows of a *selected* library (their ops' portable rows stay as fallback); None:
+    full.
     progress: called with each line the build prints.
     Raises ToolchainError when a program is missing or the build fails (with its last lines).
     """
@@ -54,13 +59,22 @@ def build(
     check_toolchain(found)
     where = folder or default_folder(found)
     where.mkdir(parents=True, exist_ok=True)
-    _run(["cmake", "-S", str(room("runtime").parent), "-B", str(where), *_options(found, where, only)], progress)
-    _run(["cmake", "--build", str(where), "--target", *goals, "--parallel", str(os.cpu_count() or 1)], progress)
+    _run(
+        ["cmake", "-S", str(room("runtime").parent), "-B", str(where), *_options(found, where, only)],
+        progress,
+    )
+    _run(
+        ["cmake", "--build", str(where), "--target", *goals, "--parallel", str(os.cpu_count() or 1)], progress
+    )
     return where
 
 
 def _options(target: Target, folder: Path, only: frozenset[str] | None) -> list[str]:
-    options = [f"-DTIERCAST_TARGET={target.name}", f"-DTIERCAST_PYTHON={sys.executable}", "-DCMAKE_BUILD_TYPE=Release"]
+    options = [
+        f"-DTIERCAST_TARGET={target.name}",
+        f"-DTIERCAST_PYTHON={sys.executable}",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
     if _which("ninja"):
         options.append("-GNinja")
     if target.toolchain:

@@ -1,4 +1,7 @@
-"""Renders kernels/<op>/*.j2 for a target: row sources, one check per op, params structs, enums and the library table."""
+"""Renders kernels/<op>/*.j2 for a target.
+
+Row sources, one check per op, params structs, enums and the library table.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ LIBRARY = "_"  # the group of files that belong to no op
 
 @dataclass(frozen=True)
 class Source:
-    """One generated file: the op folder it comes from, its path under the output folder and its compile flags."""
+    """One generated file.
+
+    The op folder it comes from, its path under the output folder and its compile flags.
+    """
 
     op: str
     path: str
@@ -26,7 +32,10 @@ class Source:
 
 
 def selected_rows(target: Target, only: frozenset[str] | None = None) -> list[Row]:
-    """Rows of the target's library in order of merit; `only` (row names) selects, `portable` rows of their ops stay as fallback."""
+    """Rows of the target's library in order of merit.
+
+    `only` (row names) selects, `portable` rows of their ops stay as fallback.
+    """
     rows = [row for family in families().values() for row in family.rows if row.isa in target.isas]
     if only is None:
         return rows
@@ -46,16 +55,27 @@ def sources(target: Target, only: frozenset[str] | None = None) -> list[Source]:
     return found + [Source(row.folder, f"{row.name}.cc", target.isas[row.isa]) for row in rows]
 
 
-def render(target: Target, out: Path, op: str | None = None, only: frozenset[str] | None = None) -> list[Path]:
-    """Writes the generated files (of one op folder, of LIBRARY, or all) under `out`; unchanged files keep their time stamp."""
+def render(
+    target: Target, out: Path, op: str | None = None, only: frozenset[str] | None = None
+) -> list[Path]:
+    """Writes the generated files (of one op folder, of LIBRARY, or all) under `out`.
+
+    Unchanged files keep their time stamp.
+    """
     return [_write(out / path, text) for path, text in _texts(target, op, only)]
 
 
 def render_row(row: Row) -> str:
     """The C++ source of one row."""
     family = families()[row.folder]
-    text = _environment(family.folder).get_template(row.template).render(row=_row_facts(row), op=family, isa=row.isa, **row.tile)
-    return f"// Rendered from kernels/{row.folder}/{row.template} for {row.name}; edit the template.\n{text}\n"
+    text = (
+        _environment(family.folder)
+        .get_template(row.template)
+        .render(row=_row_facts(row), op=family, isa=row.isa, **row.tile)
+    )
+    return (
+        f"// Rendered from kernels/{row.folder}/{row.template} for {row.name}; edit the template.\n{text}\n"
+    )
 
 
 def _texts(target: Target, op: str | None, only: frozenset[str] | None) -> Iterator[tuple[str, str]]:
@@ -68,7 +88,10 @@ def _texts(target: Target, op: str | None, only: frozenset[str] | None) -> Itera
             continue
         family = families()[name]
         yield f"{name}_params.h", _params_header(family)
-        yield f"{name}_check.cc", _environment(family.folder).get_template("check.cc.j2").render(op=family) + "\n"
+        yield (
+            f"{name}_check.cc",
+            _environment(family.folder).get_template("check.cc.j2").render(op=family) + "\n",
+        )
         for row in rows:
             if row.folder == name:
                 yield f"{row.name}.cc", render_row(row)
@@ -99,20 +122,20 @@ def _row_facts(row: Row) -> dict[str, object]:
 
 
 def _enums_header() -> str:
-    blocks = [
-        "enum tc_{0} {{\n{1}\n}};".format(
-            name, "\n".join(f"  TC_{name.upper()}_{value.upper()} = {index}," for index, value in enumerate(values))
-        )
-        for name, values in enums().items()
-    ]
+    blocks = []
+    for name, values in enums().items():
+        lines = (f"  TC_{name.upper()}_{value.upper()} = {index}," for index, value in enumerate(values))
+        blocks.append("\n".join([f"enum tc_{name} {{", *lines, "};"]))
     return "// Rendered from kernels/enums.toml.\n#pragma once\n\n" + "\n\n".join(blocks) + "\n"
 
 
 def _params_header(family: KernelFamily) -> str:
     fields = "\n".join(f"  {_field(param)}" for param in family.params)
     return (
-        f"// Rendered from kernels/{family.name}/kernels.toml.\n#pragma once\n#include <stdint.h>\n#include \"tc_enums.h\"\n\n"
-        f"typedef struct tc_{family.name}_params {{\n{fields or '  int32_t unused;'}\n}} tc_{family.name}_params;\n"
+        f"// Rendered from kernels/{family.name}/kernels.toml.\n#pragma once\n"
+        '#include <stdint.h>\n#include "tc_enums.h"\n\n'
+        f"typedef struct tc_{family.name}_params {{\n{fields or '  int32_t unused;'}\n}} "
+        f"tc_{family.name}_params;\n"
     )
 
 
@@ -131,7 +154,8 @@ def _library(target: Target, rows: Iterable[Row]) -> str:
         '#include "tiercast/library.h"\n\n'
         f"{externs}\n\n"
         f"namespace {{\nconst tc_kernel* const kKernels[] = {{\n{table}\n}};\n"
-        f'const tc_library kLibrary = {{kKernels, sizeof(kKernels) / sizeof(kKernels[0]), "{target.name}"}};\n}}  // namespace\n\n'
+        "const tc_library kLibrary = {kKernels, sizeof(kKernels) / sizeof(kKernels[0]), "
+        f'"{target.name}"}};\n}}  // namespace\n\n'
         'extern "C" const tc_library* tc_library_full(void) { return &kLibrary; }\n'
     )
 

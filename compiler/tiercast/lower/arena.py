@@ -22,17 +22,25 @@ class Lifetime:
 
 
 def plan_arena(buffers: Sequence[Lifetime]) -> tuple[list[int], int]:
-    """A byte offset for each buffer such that no two that live at once overlap, and the arena's size in bytes."""
+    """A byte offset for each buffer such that no two that live at once overlap, and the arena's size in
+    bytes.
+    """
     offsets = [0] * len(buffers)
     placed: list[int] = []
     for index in sorted(range(len(buffers)), key=lambda item: (-buffers[item].size_bytes, item)):
         offsets[index] = _lowest_gap(buffers, offsets, placed, index)
         placed.append(index)
-    return offsets, max((offset + _aligned(item) for offset, item in zip(offsets, buffers, strict=True)), default=0)
+    return offsets, max(
+        (offset + _aligned(item) for offset, item in zip(offsets, buffers, strict=True)), default=0
+    )
 
 
-def _lowest_gap(buffers: Sequence[Lifetime], offsets: Sequence[int], placed: Sequence[int], index: int) -> int:
-    neighbours = sorted((offsets[other], other) for other in placed if buffers[other].overlaps(buffers[index]))
+def _lowest_gap(
+    buffers: Sequence[Lifetime], offsets: Sequence[int], placed: Sequence[int], index: int
+) -> int:
+    neighbours = sorted(
+        (offsets[other], other) for other in placed if buffers[other].overlaps(buffers[index])
+    )
     candidate = 0
     for offset, other in neighbours:
         if candidate + _aligned(buffers[index]) <= offset:

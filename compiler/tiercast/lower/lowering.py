@@ -35,14 +35,17 @@ def dtype_name(value: ir.Value) -> str:
     """Our name of a value's element type; GraphError for one the runtime does not hold."""
     kind = dtype(value)
     if kind not in _DTYPES:
-        raise GraphError(f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(DTYPE_BYTES)}")
+        raise GraphError(
+            f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(DTYPE_BYTES)}"
+        )
     return _DTYPES[kind]
 
 
 class GraphLowering:
     """Implements `ops.lowering.Lowering` for one graph and one target.
 
-    prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks of one row).
+    prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks
+    of one row).
     """
 
     def __init__(self, target: Target, storage: StoragePlan, prefer: str | None = None) -> None:
@@ -81,7 +84,9 @@ class GraphLowering:
         packed = families()[row.folder].pack_params(params)
         refused = self._refused.get(row.name, ())
         macs = op_of(node).macs(node) if node.domain == DOMAIN else 0
-        self.calls.append(KernelCall(node, row, refused, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs))
+        self.calls.append(
+            KernelCall(node, row, refused, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs)
+        )
 
     def lower(self, node: ir.Node) -> None:
         """Lowers one physical node; windows cost nothing."""
@@ -95,8 +100,15 @@ class GraphLowering:
         at = self._storage.of[value]
         return View(at.root, shape(value), at.strides, at.offset)
 
-    def _only_preferred(self, op: str, accept: Callable[[Row], str | None] | None) -> Callable[[Row], str | None] | None:
-        rows = [row for family in families().values() for row in family.rows if row.name == self._prefer and row.op == op]
+    def _only_preferred(
+        self, op: str, accept: Callable[[Row], str | None] | None
+    ) -> Callable[[Row], str | None] | None:
+        rows = [
+            row
+            for family in families().values()
+            for row in family.rows
+            if row.name == self._prefer and row.op == op
+        ]
         if not rows:
             return accept
 
@@ -116,12 +128,16 @@ class GraphLowering:
 
 
 def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[View, View]:
-    """The source and destination windows, of equal dims, that input `index` of a Reshape, Slice or Concat copies."""
+    """The source and destination windows, of equal dims, that input `index` of a Reshape, Slice or Concat
+    copies.
+    """
     if node.op_type == "Reshape":
         return source, View(out.value, source.dims, dense_strides(source.dims), out.offset)
     if node.op_type == "Slice":
         starts = node.attributes["starts"].as_ints()
-        offset = source.offset + sum(start * stride for start, stride in zip(starts, source.strides, strict=True))
+        offset = source.offset + sum(
+            start * stride for start, stride in zip(starts, source.strides, strict=True)
+        )
         return View(source.value, out.dims, source.strides, offset), out
     axis = node.attributes["axis"].as_int()
     before = sum(shape(piece)[axis] for piece in node.inputs[:index] if piece is not None)
@@ -174,7 +190,7 @@ class _Planner:
                 self._copy_output(value, index)
 
     def _copy_output(self, value: ir.Value, index: int) -> None:
-        # An input, a constant, a window or a value that is two outputs at once: the caller's buffer gets a copy.
+        # An input, a constant, a window or a value that is two outputs: the caller's buffer gets a copy.
         port = ir.Value(name=f"{value.name}/output", shape=value.shape, type=value.type)
         self._storage.of[port] = Storage(port, 0, dense_strides(shape(value)))
         self._places[port] = ("output", index, 0)
@@ -204,7 +220,10 @@ class _Planner:
             self._places[root] = self._places[owner]
 
     def _share_in_place(self, spans: dict[ir.Value, tuple[int, int]]) -> dict[ir.Value, ir.Value]:
-        """Output buffers of in-place ops that take over an input's dying buffer: root -> the buffer's first owner."""
+        """Output buffers of in-place ops that take over an input's dying buffer.
+
+        Root -> the buffer's first owner.
+        """
         owners: dict[ir.Value, ir.Value] = {}
         for number, call in enumerate(self._low.calls):
             out = call.outputs[0]
@@ -225,12 +244,21 @@ class _Planner:
         owners: Mapping[ir.Value, ir.Value],
     ) -> ir.Value | None:
         out = call.outputs[0]
-        if not op_of(call.node).in_place or out not in spans or len(call.outputs) != 1:
+        if (
+            isinstance(out, View)
+            or not op_of(call.node).in_place
+            or out not in spans
+            or len(call.outputs) != 1
+        ):
             return None
         roots = [self._root(operand) for operand in call.inputs]
         buffers = [owners.get(root, root) for root in roots if root is not None]
         for operand, root in zip(call.inputs, roots, strict=True):
-            if not isinstance(operand, ir.Value) or operand is not root or buffers.count(owners.get(root, root)) != 1:
+            if (
+                not isinstance(operand, ir.Value)
+                or operand is not root
+                or buffers.count(owners.get(root, root)) != 1
+            ):
                 continue
             owner = owners.get(root, root)
             same = shape(root) == shape(out) and dtype(root) == dtype(out) and shape(owner) == shape(out)
@@ -270,7 +298,9 @@ class _Planner:
         array = self._low.constants[operand.index]
         kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
         strides = dense_strides(array.shape)
-        return self._intern(Tensor("", kind, array.shape, strides, "weights", self._low.offsets[operand.index]))
+        return self._intern(
+            Tensor("", kind, array.shape, strides, "weights", self._low.offsets[operand.index])
+        )
 
     def _value_tensor(self, owner: ir.Value, window: View, whole: ir.Value | None = None) -> int:
         at = self._storage.of[owner]
@@ -281,7 +311,9 @@ class _Planner:
         perm = whole.metadata_props.get("perm", "") if whole is not None else ""
         order = tuple(int(axis) for axis in perm.split(",")) if perm else ()
         name = (whole or at.root).name or ""
-        return self._intern(Tensor(name, kind, window.dims, window.strides, place, offset, index, source, order))
+        return self._intern(
+            Tensor(name, kind, window.dims, window.strides, place, offset, index, source, order)
+        )
 
     def _intern(self, tensor: Tensor) -> int:
         key = (tensor,)
@@ -303,4 +335,6 @@ def _bytes(value: ir.Value) -> int:
 def refusals(model: ir.Model) -> list[str]:
     """Why each split, concat or reshape of a physical model could not be done in place."""
     plan = place_values(model.graph)
-    return [f"{where(node)} input {index}: copied since {reason}" for (node, index), reason in plan.copies.items()]
+    return [
+        f"{where(node)} input {index}: copied since {reason}" for (node, index), reason in plan.copies.items()
+    ]

@@ -1,7 +1,8 @@
-"""Where each physical value lives: its own buffer, or a window on another's (reshape, split and concat in place).
+"""Where each physical value lives: its own buffer, or a window on another's (reshape, split and concat in
+place).
 
-A window is taken only if every op that touches it takes strided operands, so no step is there only to move data; what
-can't be a window is refused with a reason and becomes a `copy` call.
+A window is taken only if every op that touches it takes strided operands, so no step is there only to move
+data; what can't be a window is refused with a reason and becomes a `copy` call.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class Storage:
 
 @dataclass
 class StoragePlan:
-    """Storage of every physical value; `copies` names each (node, input index) that must copy, with the reason."""
+    """Storage of every physical value.
+
+    `copies` names each (node, input index) that must copy, with the reason.
+    """
 
     of: dict[ir.Value, Storage] = field(default_factory=dict)
     copies: dict[tuple[ir.Node, int], str] = field(default_factory=dict)
@@ -70,7 +74,9 @@ def _place_outputs(node: ir.Node, plan: StoragePlan, outputs: set[ir.Value]) -> 
         _place_window(node, plan, outputs, dense_strides(shape(out)), 0, _reshape_refusal(node, plan))
     elif node.op_type == "Slice" and node.domain == DOMAIN:
         source = plan.of[node.inputs[0]]  # type: ignore[index]
-        offset = sum(start * stride for start, stride in zip(attr(node, "starts"), source.strides, strict=True))
+        offset = sum(
+            start * stride for start, stride in zip(attr(node, "starts"), source.strides, strict=True)
+        )
         _place_window(node, plan, outputs, source.strides, offset, None)
     for value in node.outputs:
         _own(value, plan)
@@ -139,7 +145,9 @@ def _piece_refusal(
     return _reader_refusal(piece, strides, except_for=concat)
 
 
-def _reader_refusal(value: ir.Value, strides: tuple[int, ...], except_for: ir.Node | None = None) -> str | None:
+def _reader_refusal(
+    value: ir.Value, strides: tuple[int, ...], except_for: ir.Node | None = None
+) -> str | None:
     if strides and strides[-1] != 1 and shape(value)[-1] != 1:
         return "its last dimension is not contiguous"
     for user, _ in value.uses():

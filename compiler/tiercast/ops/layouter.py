@@ -1,7 +1,7 @@
 """Legalisation's view of the graph: logical ONNX values and the physical values that hold them.
 
-A physical value holds transpose(logical value, perm). Perms are lazy: an ONNX Transpose only composes them, and a copy is
-made when a consumer demands an order that does not exist yet.
+A physical value holds transpose(logical value, perm). Perms are lazy: an ONNX Transpose only composes them,
+and a copy is made when a consumer demands an order that does not exist yet.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Layouter:
         """An initializer of the physical graph."""
         name = self._fresh(name_hint)
         tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.initializers[name] = value
         return value
 
@@ -98,7 +100,14 @@ class Layouter:
         stem = f"{self._origin or op_type}"
         given = [self._fresh(name) for name in names or [stem] * outputs]
         values = [ir.Value(name=name) for name in given]
-        node = ir.Node(DOMAIN, op_type, list(inputs), attributes=known, outputs=values, name=self._fresh(f"{stem}/{op_type}"))
+        node = ir.Node(
+            DOMAIN,
+            op_type,
+            list(inputs),
+            attributes=known,
+            outputs=values,
+            name=self._fresh(f"{stem}/{op_type}"),
+        )
         for value, (kind, dims) in zip(values, op.infer(node), strict=True):
             value.type = ir.TensorType(kind)
             value.shape = ir.Shape(dims)
@@ -116,7 +125,9 @@ class Layouter:
         order = tuple(int(axis) for axis in perm) if perm is not None else tuple(range(len(shape(value))))
         expected = tuple(shape(value)[axis] for axis in order)
         if shape(physical) != expected:
-            raise GraphError(f"value {value.name!r}: physical shape {shape(physical)} is not {expected} (perm {order})")
+            raise GraphError(
+                f"value {value.name!r}: physical shape {shape(physical)} is not {expected} (perm {order})"
+            )
         self._forms.setdefault(value, {})[order] = physical
         self._primary.setdefault(value, order)
         physical.metadata_props.setdefault("source", value.name or "")
@@ -140,7 +151,9 @@ class Layouter:
         else:
             dense = [math.prod(shape(source)[axis + 1 :]) for axis in range(len(axes))]
             strides = [dense[axis] for axis in axes]
-            made = self.emit("Copy", [source], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims})[0]
+            made = self.emit(
+                "Copy", [source], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims}
+            )[0]
         made.metadata_props.setdefault("source", value.name or "")
         made.metadata_props.setdefault("perm", ",".join(map(str, wanted)))
         return made

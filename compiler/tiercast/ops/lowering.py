@@ -21,7 +21,10 @@ class Const:
 
 @dataclass(frozen=True)
 class View:
-    """A strided window on a physical value: dims and strides in elements, from element `offset` of the value's storage."""
+    """A strided window on a physical value.
+
+    Dims and strides in elements, from element `offset` of the value's storage.
+    """
 
     value: ir.Value
     dims: tuple[int, ...]
@@ -50,7 +53,10 @@ class Lowering(Protocol):
     """The lowering of one graph for one target."""
 
     def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
-        """First row in order of merit that the target has and `accept` (row -> None or a refusal) takes; refusals are kept."""
+        """First row in order of merit that the target has and `accept` (row -> None or a refusal) takes.
+
+        Refusals are kept.
+        """
 
     def const(self, array: np.ndarray, label: str) -> Const:
         """Puts an array in the weights segment (C order, deduplicated, 64-byte aligned)."""

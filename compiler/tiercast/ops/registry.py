@@ -1,7 +1,7 @@
 """What an op is, and the discovered set of them.
 
-A *physical* op is a node of domain "tiercast" whose values have a fixed memory order. Each `ops/<op>.py` defines one by
-subclassing `Op`; defining the class is its registration.
+A *physical* op is a node of domain "tiercast" whose values have a fixed memory order. Each `ops/<op>.py`
+defines one by subclassing `Op`; defining the class is its registration.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Op:
 
     onnx: ONNX op types (default domain) that `legalize` takes.
     inputs: names in order; a trailing "?" marks an optional one, "*" a variadic last one.
-    attributes: name -> default; the default's Python type is the attribute's type; REQUIRED means there is none.
-    strided_inputs / strided_outputs: kernels take views whose last stride is 1 and whose others are free; else dense only.
+    attributes: name -> default; the default's Python type is the attribute's type; REQUIRED means there is
+    none.
+    strided_inputs / strided_outputs: kernels take views whose last stride is 1 and whose others are free;
+    else dense only.
     in_place: the first output may use the memory of a same-shaped input that dies here.
     """
 
@@ -48,7 +50,10 @@ class Op:
         return type(self).__name__
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """Turns an ONNX node (one of `onnx`) into physical nodes through `layout`; GraphError names the broken rule."""
+        """Turns an ONNX node (one of `onnx`) into physical nodes through `layout`.
+
+        GraphError names the broken rule.
+        """
         raise GraphError(f"{where(node)}: {self.name} has no legalisation from ONNX")
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
@@ -108,7 +113,9 @@ def shape(value: ir.Value) -> tuple[int, ...]:
     """The static shape; GraphError when a dimension is unknown."""
     dims = value.shape
     if dims is None or not all(isinstance(dim, int) for dim in dims):
-        raise GraphError(f"value {value.name!r} has no static shape ({dims}); fix it with --input name:1x3x256x256")
+        raise GraphError(
+            f"value {value.name!r} has no static shape ({dims}); fix it with --input name:1x3x256x256"
+        )
     return tuple(int(dim) for dim in dims)  # type: ignore[arg-type]
 
 

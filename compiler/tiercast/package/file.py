@@ -31,7 +31,14 @@ def encode(plan: Plan) -> bytes:
     weights_at = -(-(HEADER_BYTES + len(packed)) // SEGMENT_BYTES) * SEGMENT_BYTES
     body = packed + bytes(weights_at - HEADER_BYTES - len(packed)) + plan.weights
     head = MAGIC + struct.pack(
-        "<IIQQQQQ", VERSION, 0, HEADER_BYTES, len(packed), weights_at, len(plan.weights), xxhash.xxh3_64_intdigest(body)
+        "<IIQQQQQ",
+        VERSION,
+        0,
+        HEADER_BYTES,
+        len(packed),
+        weights_at,
+        len(plan.weights),
+        xxhash.xxh3_64_intdigest(body),
     )
     return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head)) + body
 
@@ -61,7 +68,8 @@ def write_atomically(path: Path, data: bytes) -> Path:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise PackageError(
-            f"can't write {path}: {error.strerror or error} ({len(data)} bytes); choose a writable --output with enough space"
+            f"can't write {path}: {error.strerror or error} ({len(data)} bytes); "
+            "choose a writable --output with enough space"
         ) from error
     return path
 
@@ -76,12 +84,21 @@ def read_package(path: Path) -> Plan:
     except OSError as error:
         raise PackageError(f"can't read {path}: {error.strerror or error}") from error
     if len(data) < HEADER_BYTES or data[:8] != MAGIC:
-        raise PackageError(f"{path}: not a Tiercast package (it must begin with {MAGIC.decode()!r}); compile one with `tiercast compile`")
-    version, _, plan_at, plan_bytes, weights_at, weights_bytes, digest, head = struct.unpack("<IIQQQQQQ", data[8:64])
+        raise PackageError(
+            f"{path}: not a Tiercast package (it must begin with {MAGIC.decode()!r}); "
+            "compile one with `tiercast compile`"
+        )
+    version, _, plan_at, plan_bytes, weights_at, weights_bytes, digest, head = struct.unpack(
+        "<IIQQQQQQ", data[8:64]
+    )
     if head != xxhash.xxh3_64_intdigest(data[:56]) or digest != xxhash.xxh3_64_intdigest(data[64:]):
-        raise PackageError(f"{path}: its checksum does not fit its content; the file is truncated or damaged, copy it again")
+        raise PackageError(
+            f"{path}: its checksum does not fit its content; the file is truncated or damaged, copy it again"
+        )
     if version != VERSION:
-        raise PackageError(f"{path}: format version {version}, this Tiercast reads {VERSION}; compile the model again")
+        raise PackageError(
+            f"{path}: format version {version}, this Tiercast reads {VERSION}; compile the model again"
+        )
     try:
         plan = _decode_plan(data[plan_at : plan_at + plan_bytes])
     except Exception as error:  # a hostile file with right checksums: the decoder may fail anywhere
@@ -120,7 +137,12 @@ def _encode_tensor(tensor: Tensor) -> Any:
 
 def _encode_step(step: Step) -> Any:
     packed: Any = schema.StepT()
-    packed.name, packed.op, packed.kernel, packed.refused = step.name, step.op, step.kernel, list(step.refused)
+    packed.name, packed.op, packed.kernel, packed.refused = (
+        step.name,
+        step.op,
+        step.kernel,
+        list(step.refused),
+    )
     packed.inputs, packed.outputs = np.array(step.inputs, np.int32), np.array(step.outputs, np.int32)
     packed.params = np.frombuffer(step.params, np.uint8)
     packed.scratchBytes, packed.macs = step.scratch_bytes, step.macs
@@ -129,7 +151,11 @@ def _encode_step(step: Step) -> Any:
 
 def _encode_port(port: Port) -> Any:
     packed: Any = schema.PortT()
-    packed.name, packed.dtype, packed.dims = port.name, _DTYPES.index(port.dtype), np.array(port.dims, np.int64)
+    packed.name, packed.dtype, packed.dims = (
+        port.name,
+        _DTYPES.index(port.dtype),
+        np.array(port.dims, np.int64),
+    )
     return packed
 
 
