@@ -249,3 +249,12 @@ def test_the_source_is_left_as_it_was() -> None:
     before = proto.SerializeToString()
     load(proto, {"x": (3,)})
     assert proto.SerializeToString() == before
+
+
+@pytest.mark.parametrize("opset", [13, 23])
+def test_the_default_domain_by_its_long_name(opset: int) -> None:
+    proto = model("(float[2] x) => (float[2] y) { y = Relu(x) }", opset)
+    proto.graph.node[0].domain = "ai.onnx"
+    hub = load(proto)
+    check(hub, "imported")
+    assert hub.graph.node(0).domain == ""

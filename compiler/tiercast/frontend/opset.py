@@ -173,5 +173,7 @@ def _relabelled(proto: onnx.ModelProto) -> onnx.ModelProto:
     kept = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in others]
     del proto.opset_import[:]
     proto.opset_import.extend([hub, *kept])
+    for node in _nodes(proto.graph):
+        node.domain = "" if node.domain == "ai.onnx" else node.domain
     proto.ir_version = max(proto.ir_version, 11)
     return proto
