@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 from rich.console import Console
 from rich.table import Table
-from tests.conformance.suite import REQUIRED_SHARE, Report, collect, run_suite
 
+from tests.conformance.suite import REQUIRED_SHARE, Report, collect, run_suite
 from tiercast.paths import room
 
 PAGE = room("runtime").parent / "docs" / "conformance.md"

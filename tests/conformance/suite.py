@@ -15,9 +15,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.runner import Runner
+
 from tests.conformance.backend import TiercastBackend, bind, input_names
 from tests.conformance.scope import bound_inputs, exclusion, operator, out_of_scope
-
 from tiercast.errors import TiercastError
 
 REQUIRED_SHARE = 0.95

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.conformance.suite import REQUIRED_SHARE, collect, run_suite
 
 pytestmark = pytest.mark.native

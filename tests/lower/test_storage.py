@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.lower.physical import PhysicalGraph
 
+from tests.lower.physical import PhysicalGraph
 from tiercast.lower.lowering import lower_graph
 from tiercast.lower.storage import Storage, StoragePlan, dense_strides, is_dense, place_values
 from tiercast.ops.registry import shape

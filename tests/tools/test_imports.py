@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.scratch import copy_tree, environment
 
 HEAVY = {"torch", "tensorflow", "tvm", "onnxruntime", "onnx", "onnxsim"}
