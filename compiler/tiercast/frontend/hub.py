@@ -50,7 +50,7 @@ def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
     known = legalizers()
 
     def supported(node: ir.Node) -> bool:
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain != "":
             return False
         return (
             node.op_type in known

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tiercast.errors import ModelError
 from tiercast.frontend.hub import to_hub
+from tiercast.frontend.opset import shorten_default_domain
 
 REFERENCE = "onnxruntime, optimisations off"
 TAKES = "an .onnx file, an onnx.ModelProto or an onnx_ir.Model (opset 11 or newer)"
@@ -80,6 +81,7 @@ def _validate(proto: onnx.ModelProto, origin: str) -> None:
         raise ModelError(f"{origin}: it holds no graph; is it an ONNX model?")
     if not _is_text(proto.graph):
         raise ModelError(f"{origin}: a name in it is no UTF-8 text; the file is damaged")
+    shorten_default_domain(proto)
     try:  # outputs may come without a shape, which the checker wants
         inferred = onnx.shape_inference.infer_shapes(_without_unknown_operators(proto))
         onnx.checker.check_model(inferred)
@@ -110,12 +112,8 @@ def _without_unknown_operators(proto: onnx.ModelProto) -> onnx.ModelProto:
     They are reported later, together with all others that are not supported.
     """
     versions = {entry.domain: entry.version for entry in proto.opset_import}
-    opset = versions.get("", versions.get("ai.onnx", 0))
-    unknown = {
-        node.op_type
-        for node in proto.graph.node
-        if node.domain in ("", "ai.onnx") and not _exists(node, opset)
-    }
+    opset = versions.get("", 0)
+    unknown = {node.op_type for node in proto.graph.node if node.domain == "" and not _exists(node, opset)}
     if not unknown:
         return proto
     copy = onnx.ModelProto()

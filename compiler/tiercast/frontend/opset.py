@@ -29,7 +29,7 @@ _ATTENTION_OF_ONE_MEANING = frozenset(
 
 def model_opset(proto: onnx.ModelProto, origin: str) -> int:
     """The default-domain opset the model imports; ModelError when it names none or one onnx does not know."""
-    versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    versions = [entry.version for entry in proto.opset_import if entry.domain == ""]
     if not versions:
         raise ModelError(
             f"{origin}: the model imports no ONNX operator set, so its operators have no meaning"
@@ -40,6 +40,13 @@ def model_opset(proto: onnx.ModelProto, origin: str) -> int:
             f"{origin}: opset {versions[0]} is newer than {newest}, all that onnx {onnx.__version__} knows"
         )
     return int(versions[0])
+
+
+def shorten_default_domain(proto: onnx.ModelProto) -> None:
+    """Writes "" for "ai.onnx", in place: the two mean the same, but not every tool knows."""
+    for item in (*proto.opset_import, *(_nodes(proto.graph))):
+        if item.domain == "ai.onnx":
+            item.domain = ""
 
 
 def to_hub_opset(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
@@ -111,7 +118,7 @@ def _usable(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _drop_defaults_unknown_to_hub(node: onnx.NodeProto) -> None:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain != "":
         return
     known = defs.get_schema(node.op_type, HUB_OPSET, "").attributes
     kept = [attribute for attribute in node.attribute if attribute.name in known]
@@ -135,7 +142,7 @@ def _is_variadic(schema: defs.OpSchema) -> bool:
 
 
 def _same_meaning(node: onnx.NodeProto, opset: int) -> bool:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain != "":
         return True
     then, now = _signature(node.op_type, opset), _signature(node.op_type, HUB_OPSET)
     return then is not None and then == now
@@ -168,12 +175,10 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _relabelled(proto: onnx.ModelProto) -> onnx.ModelProto:
-    others = [entry for entry in proto.opset_import if entry.domain not in ("", "ai.onnx")]
+    others = [entry for entry in proto.opset_import if entry.domain != ""]
     hub = onnx.helper.make_opsetid("", HUB_OPSET)
     kept = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in others]
     del proto.opset_import[:]
     proto.opset_import.extend([hub, *kept])
-    for node in _nodes(proto.graph):
-        node.domain = "" if node.domain == "ai.onnx" else node.domain
     proto.ir_version = max(proto.ir_version, 11)
     return proto
