@@ -45,13 +45,15 @@ inline bool conv_is_pointwise(const tc_conv2d_params* p) {
   return p->kernel[0] == 1 && p->kernel[1] == 1 && p->pads[0] == 0 && p->pads[1] == 0 && p->pads[2] == 0 && p->pads[3] == 0;
 }
 
-// So few output channels leave a vector's lanes empty: fast rows sum along k instead, over weights unpacked into scratch.
+// So few output channels leave a vector's lanes empty: fast rows sum along k instead.
 enum { THIN_COLUMNS = 3 };
+// Columns of weights that fast rows may pack anew for thin panels.
+enum { REPACKED_COLUMNS = 8 };
 
-// Scratch of one thread: `block` im2row rows of k floats, and the unpacked weights of a thin convolution.
+// Scratch of one thread: `block` im2row rows of k floats, and the repacked columns.
 inline Checked conv_scratch_bytes(const Conv& v) {
-  const int64_t rows = conv_is_pointwise(v.p) ? 0 : v.p->block, thin = v.oc <= THIN_COLUMNS ? v.oc : 0;
-  return Checked(v.p->kernel[0]) * v.p->kernel[1] * v.c * (rows + thin) * (int64_t)sizeof(float);
+  const int64_t rows = conv_is_pointwise(v.p) ? 0 : v.p->block;
+  return Checked(v.p->kernel[0]) * v.p->kernel[1] * v.c * (rows + REPACKED_COLUMNS) * (int64_t)sizeof(float);
 }
 
 }  // namespace

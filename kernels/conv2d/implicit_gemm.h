@@ -71,21 +71,20 @@ inline Plan plan_of(const tc_call* call) {
   return plan;
 }
 
-// One kernel row of one pixel: kw taps of c floats from image row `line`, whose first tap is at column ix.
-inline void gather_line(const Conv& v, const float* line, int64_t ix, float* to) {
-  const tc_conv2d_params* p = v.p;
-  const int64_t kw = p->kernel[1], step = p->dilations[1], pitch = v.x->strides[2];
-  if (step == 1 && pitch == v.c && p->pad_mode == TC_PAD_MODE_ZERO) {
-    const int64_t left = ix < 0 ? (-ix < kw ? -ix : kw) : 0;
-    const int64_t room = v.w - ix < kw ? v.w - ix : kw;
+// `taps` columns of c floats, `step` apart, from image row `line`; the first is column ix.
+inline void gather_line(const Conv& v, const float* line, int64_t ix, int64_t taps, int64_t step, float* to) {
+  const int64_t pitch = v.x->strides[2];
+  if (step == 1 && pitch == v.c && v.p->pad_mode == TC_PAD_MODE_ZERO) {
+    const int64_t left = ix < 0 ? (-ix < taps ? -ix : taps) : 0;
+    const int64_t room = v.w - ix < taps ? v.w - ix : taps;
     const int64_t right = room < left ? left : room;
     zero_floats(to, left * v.c);
     if (right > left) copy_floats(to + left * v.c, line + (ix + left) * v.c, (right - left) * v.c);
-    zero_floats(to + right * v.c, (kw - right) * v.c);
+    zero_floats(to + right * v.c, (taps - right) * v.c);
     return;
   }
-  for (int64_t kx = 0; kx < kw; ++kx, to += v.c) {
-    const int64_t column = pad_index(ix + kx * step, v.w, p->pad_mode);
+  for (int64_t i = 0; i < taps; ++i, to += v.c) {
+    const int64_t column = pad_index(ix + i * step, v.w, v.p->pad_mode);
     if (column < 0) {
       zero_floats(to, v.c);
     } else {
@@ -94,16 +93,15 @@ inline void gather_line(const Conv& v, const float* line, int64_t ix, float* to)
   }
 }
 
-// im2row of one output pixel: k floats in the order kh, kw, c.
-inline void gather_pixel(const Conv& v, const float* image, int64_t oy, int64_t ox, float* to) {
+// The kernel's rows at output row oy, each `taps` columns from input column ix.
+inline void gather_lines(const Conv& v, const float* image, int64_t oy, int64_t ix, int64_t taps, int64_t step, float* to) {
   const tc_conv2d_params* p = v.p;
-  const int64_t line_floats = p->kernel[1] * v.c;
-  for (int64_t ky = 0; ky < p->kernel[0]; ++ky, to += line_floats) {
+  for (int64_t ky = 0; ky < p->kernel[0]; ++ky, to += taps * v.c) {
     const int64_t row = pad_index(oy * p->strides[0] - p->pads[0] + ky * p->dilations[0], v.h, p->pad_mode);
     if (row < 0) {
-      zero_floats(to, line_floats);
+      zero_floats(to, taps * v.c);
     } else {
-      gather_line(v, image + row * v.x->strides[1], ox * p->strides[1] - p->pads[1], to);
+      gather_line(v, image + row * v.x->strides[1], ix, taps, step, to);
     }
   }
 }
@@ -127,18 +125,36 @@ inline bool in_place_rows(const Conv& v, const float* image, int64_t oy, int64_t
   return true;
 }
 
-// A of the tile at pixel `first` of its segment; uses scratch (and moves it on) when the image cannot be read in place.
+// The padded piece of image under a tile of one output row, copied to `to`; false when im2row is smaller.
+inline bool patch_rows(const Conv& v, const float* image, int64_t oy, int64_t ox, int64_t mr, float* to, Rows* rows) {
+  const tc_conv2d_params* p = v.p;
+  const int64_t columns = (mr - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1] + 1;
+  if (columns > mr * p->kernel[1]) return false;
+  gather_lines(v, image, oy, ox * p->strides[1] - p->pads[1], columns, 1, to);
+  const bool joined = p->dilations[1] == 1;
+  *rows = {to,
+           p->strides[1] * v.c,
+           p->kernel[0],
+           columns * v.c,
+           joined ? 1 : p->kernel[1],
+           p->dilations[1] * v.c,
+           joined ? p->kernel[1] * v.c : v.c};
+  return true;
+}
+
+// A of the tile at pixel `first` of its segment; takes from scratch (mr * k floats) when the image cannot be read in place.
 inline Rows tile_rows(const Plan& plan, const float* image, int64_t segment, int64_t first, int64_t mr, float** scratch) {
   const Conv& v = plan.v;
-  if (plan.flat && conv_is_pointwise(v.p)) return plain_rows(image + first * plan.x_pitch, plan.x_pitch, v.k);
+  const tc_conv2d_params* p = v.p;
+  if (plan.flat && conv_is_pointwise(p)) return plain_rows(image + first * plan.x_pitch, plan.x_pitch, v.k);
   Rows rows = {};
   if (!plan.flat && in_place_rows(v, image, segment, first, mr, &rows)) return rows;
   float* to = *scratch;
   *scratch += mr * v.k;
+  if (!plan.flat && patch_rows(v, image, segment, first, mr, to, &rows)) return rows;
   for (int64_t r = 0; r < mr; ++r) {
-    const int64_t oy = plan.flat ? (first + r) / v.ow : segment;
-    const int64_t ox = plan.flat ? (first + r) % v.ow : first + r;
-    gather_pixel(v, image, oy, ox, to + r * v.k);
+    const int64_t oy = plan.flat ? (first + r) / v.ow : segment, ox = plan.flat ? (first + r) % v.ow : first + r;
+    gather_lines(v, image, oy, ox * p->strides[1] - p->pads[1], p->kernel[1], p->dilations[1], to + r * v.k);
   }
   return plain_rows(to, v.k, v.k);
 }
@@ -179,7 +195,8 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
     }
     tile.rows = tile_rows(plan, image, segment, first, mr, &scratch);
   }
-  const Product product = product_of(plan, group);
+  Product product = product_of(plan, group);
+  product.pairs = scratch;
   if (v.oc <= THIN_COLUMNS) {
     run_thin_block(product, tiles, count, scratch);
     return;

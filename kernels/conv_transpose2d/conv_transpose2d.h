@@ -82,9 +82,7 @@ inline int64_t phase_offset(const Transposed& v, int64_t ry, int64_t rx) {
 }
 
 // First output index of a residue along an axis.
-inline int64_t first_output(int64_t residue, int64_t pad, int64_t stride) {
-  return ((residue - pad) % stride + stride) % stride;
-}
+inline int64_t first_output(int64_t residue, int64_t pad, int64_t stride) { return ((residue - pad) % stride + stride) % stride; }
 
 // Scratch of one thread: `block` gathered rows of the longest phase.
 inline Checked transposed_scratch_bytes(const tc_conv_transpose2d_params* p, int64_t channels) {

@@ -81,9 +81,12 @@ inline Rows tile_rows(const Transposed& v, const Phase& f, const float* image, i
   const int64_t pitch = v.x->strides[2];
   if (iy >= 0 && ix >= 0 && bottom < v.h && right < v.w) {
     const bool joined = f.tx.count == 1 || (f.ix_step == 1 && pitch == v.c);
-    return Rows{image + iy * v.x->strides[1] + ix * pitch, pitch,
-                f.ty.count, f.iy_step * v.x->strides[1],
-                joined ? 1 : f.tx.count, f.ix_step * pitch,
+    return Rows{image + iy * v.x->strides[1] + ix * pitch,
+                pitch,
+                f.ty.count,
+                f.iy_step * v.x->strides[1],
+                joined ? 1 : f.tx.count,
+                f.ix_step * pitch,
                 joined ? f.tx.count * v.c : v.c};
   }
   float* to = *scratch;

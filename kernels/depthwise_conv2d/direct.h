@@ -206,8 +206,9 @@ inline void run_row(const Depthwise& v, int64_t n, int64_t oy, int64_t begin, in
     residual_pitch = v.residual->strides[2];
   }
   float* y = (float*)v.y->data + n * v.y->strides[0] + oy * v.y->strides[1];
-  const Line line = {&v, rows, y, late_residual(p->residual_mode) ? nullptr : residual, v.y->strides[2], residual_pitch,
-                     v.x->strides[2], clamp_low(e), clamp_high(e)};
+  const Line line = {
+      &v,           rows,         y, late_residual(p->residual_mode) ? nullptr : residual, v.y->strides[2], residual_pitch, v.x->strides[2],
+      clamp_low(e), clamp_high(e)};
   run_line(line, begin, end);
   if (needs_finish(e)) {
     finish(e, (int)v.ow, end - begin, v.slope == nullptr ? nullptr : v.slope + begin, residual == nullptr ? nullptr : residual + begin,

@@ -34,8 +34,8 @@ inline Plan plan_of(const tc_call* call) {
   Plan plan = {};
   plan.v = matmul_of(call);
   const Matmul& v = plan.v;
-  const bool merge = v.batch > 1 && one_b(v) && rows_merge(v, *v.a) && rows_merge(v, *v.y) &&
-                     (v.residual == nullptr || rows_merge(v, *v.residual));
+  const bool merge =
+      v.batch > 1 && one_b(v) && rows_merge(v, *v.a) && rows_merge(v, *v.y) && (v.residual == nullptr || rows_merge(v, *v.residual));
   plan.products = merge ? 1 : v.batch;
   plan.rows = merge ? v.batch * v.m : v.m;
   plan.panels = panel_count(v.padded, v.p->panel);

@@ -16,7 +16,8 @@ enum { RNN_Y = 0, RNN_H, RNN_C, RNN_OUTPUTS };
 enum { BATCH_ROWS = 16 };  // at least the rows of any row's tile
 
 // projected [steps, batch, directions * gates * hidden]; weight [directions][gates][hidden * padded]; bias [directions][gates][padded];
-// initial_h, initial_c [directions, batch, hidden] or absent (zeros). y [steps, directions, batch, hidden]; h, c [directions, batch, hidden].
+// initial_h, initial_c [directions, batch, hidden] or absent (zeros). y [steps, directions, batch, hidden]; h, c [directions, batch,
+// hidden].
 struct Rnn {
   const tc_rnn_params* p;
   const tc_view *projected, *y, *h, *c;
@@ -48,9 +49,7 @@ inline Rnn rnn_of(const tc_call* call) {
   return v;
 }
 
-inline bool runs_backwards(const Rnn& v, int64_t direction) {
-  return v.p->direction == TC_DIRECTION_REVERSE || direction == 1;
-}
+inline bool runs_backwards(const Rnn& v, int64_t direction) { return v.p->direction == TC_DIRECTION_REVERSE || direction == 1; }
 
 // A row of a [outer, middle, row...] view, batch row `n` of it.
 inline float* row_of(const tc_view& view, int64_t direction, int64_t n) {

@@ -7,9 +7,7 @@
 namespace {
 
 // ln(1 + e^x), by the larger term so that neither overflows.
-TC_INLINE V v_softplus(V x) {
-  return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x)))));
-}
+TC_INLINE V v_softplus(V x) { return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x))))); }
 
 // x tanh(softplus(x)) = x n / (n + 2), n = e^x (e^x + 2); for x > 20 it is x in f32.
 TC_INLINE V v_mish(V x) {

@@ -8,8 +8,7 @@ namespace {
 
 // Is this number an activation (and, for prelu, is there a slope)?
 inline bool valid_activation(int activation, bool has_slope) {
-  return activation >= TC_ACTIVATION_NONE && activation <= TC_ACTIVATION_SOFTPLUS &&
-         (activation != TC_ACTIVATION_PRELU || has_slope);
+  return activation >= TC_ACTIVATION_NONE && activation <= TC_ACTIVATION_SOFTPLUS && (activation != TC_ACTIVATION_PRELU || has_slope);
 }
 
 }  // namespace

@@ -66,9 +66,7 @@ TC_INLINE float v_reduce_max(V a) {
 TC_INLINE float v_reduce_min(V a) { return -v_reduce_max(v_neg(a)); }
 
 // 2^n for integral n in [-126, 127].
-TC_INLINE V pow2_normal(__m256i n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-}
+TC_INLINE V pow2_normal(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 // x * 2^n for integral n in [-252, 254], in two steps so that neither factor leaves the normal range.
 TC_INLINE V v_scale2(V x, V n) {
   const __m256i whole = _mm256_cvtps_epi32(n);

@@ -5,11 +5,11 @@
 #include "tiercast/kernel.h"
 
 // Defines `const tc_kernel NAME` from the `work` and `run` of this file. CHECK is the op's check function (its own file, built once).
-#define TC_KERNEL(NAME, OP, NEEDS, CHECK)                          \
-  extern "C" {                                                     \
-  const char* CHECK(const tc_call* call);                          \
-  extern const tc_kernel NAME;                                     \
-  const tc_kernel NAME = {#NAME, OP, (NEEDS), CHECK, work, run};   \
+#define TC_KERNEL(NAME, OP, NEEDS, CHECK)                        \
+  extern "C" {                                                   \
+  const char* CHECK(const tc_call* call);                        \
+  extern const tc_kernel NAME;                                   \
+  const tc_kernel NAME = {#NAME, OP, (NEEDS), CHECK, work, run}; \
   }
 
 #define TC_INLINE inline __attribute__((always_inline))

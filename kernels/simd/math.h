@@ -16,9 +16,7 @@ TC_INLINE V exp_tail(V r) {
   return v_fma(v_mul(r, r), p, r);
 }
 TC_INLINE V exp_steps(V x) { return v_round(v_mul(x, v_set1(1.44269504088896341f))); }
-TC_INLINE V exp_rest(V x, V n) {
-  return v_fma(n, v_set1(2.12194440e-4f), v_fma(n, v_set1(-0.693359375f), x));
-}
+TC_INLINE V exp_rest(V x, V n) { return v_fma(n, v_set1(2.12194440e-4f), v_fma(n, v_set1(-0.693359375f), x)); }
 // Keeps x where 2^n is representable in v_scale2; a NaN passes.
 TC_INLINE V exp_domain(V x) { return v_min(v_set1(89.0f), v_max(v_set1(-105.0f), x)); }
 

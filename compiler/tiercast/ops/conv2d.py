@@ -28,7 +28,7 @@ from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import Op, attr, dtype, shape, where
 
 BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
-THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: their weights are unpacked into scratch
+REPACKED_COLUMNS = 8  # as in kernels/conv2d/conv2d.h: scratch for thin panels
 BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 
 
@@ -131,7 +131,7 @@ class Conv2d(Op):
                 "granule": panels.granule,
                 "block": block,
             },
-            scratch_bytes=((0 if in_place else block) + (columns if columns <= THIN_COLUMNS else 0)) * k * 4,
+            scratch_bytes=((0 if in_place else block) + REPACKED_COLUMNS) * k * 4,
         )
 
     def macs(self, node: ir.Node) -> int:
