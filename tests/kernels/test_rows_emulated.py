@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kernels.samples import Sample, check, expected, model, plan_for, rows_for, samples
 
+from tests.kernels.batch import Job, jobs, listing
+from tests.kernels.samples import check, expected, rows_for
 from tiercast.codegen.build import build
-from tiercast.kernel import Row, families
-from tiercast.package.file import write_package
+from tiercast.kernel import Row
 from tiercast.rig import bound_kernels, emulator
 from tiercast.target import find_target
 
@@ -28,57 +26,16 @@ EXTRA = [row for row in rows_for(ARM64) if row.needs - ARM64.has]
 pytestmark = [pytest.mark.native, pytest.mark.slow]
 
 
-@dataclass(frozen=True)
-class Job:
-    """A sample pinned to a row, as a package file."""
-
-    row: Row
-    sample: Sample
-    package: Path
-
-    @property
-    def output(self) -> Path:
-        """Folder the batch writes the outputs to."""
-        return self.package.with_suffix(".out")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield tmp_path_factory.mktemp("emulated")
 
 
-@cache
-def jobs(target: str, folder: Path) -> list[Job]:
-    """All rows of the target on all samples they take."""
-    made: list[Job] = []
-    for row in rows_for(find_target(target)):
-        for sample in samples(families()[row.folder]):
-            plan = plan_for(sample, row, find_target(target))
-            if plan is not None:
-                made.append(
-                    Job(row, sample, write_package(plan, folder / target / f"{row.name}.{sample}.tcpkg"))
-                )
-    return made
-
-
-@cache
-def input_folder(sample: Sample, folder: Path) -> Path:
-    """The sample's inputs as the batch reads them."""
-    made = folder / f"{sample}.in"
-    made.mkdir()
-    for index, array in enumerate(model(sample)[1].values()):
-        array.tofile(made / f"{index}.bin")
-    return made
-
-
 def run_batch(target: str, cpu: str, batch: list[Job], folder: Path) -> list[str]:
     """Runs all jobs in one process; the lines that say `failed`."""
-    listing = folder / f"{target}-{cpu}.txt"
-    listing.write_text(
-        "".join(f"{job.package} {input_folder(job.sample, folder)} {job.output}\n" for job in batch)
-    )
+    path = listing(batch, folder, folder / f"{target}-{cpu}.txt")
     program = build(target) / "tiercast-run"
-    command = [*emulator(find_target(target), cpu), str(program), "--batch", str(listing)]
+    command = [*emulator(find_target(target), cpu), str(program), "--batch", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     lines = done.stdout.splitlines()
     assert len(lines) == len(batch), f"exit code {done.returncode} after {lines[-1:]}: {done.stderr[-500:]}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kernels.samples import check, compare, expected, model, plan_for, rows_for, samples
 
+from tests.kernels.samples import check, compare, expected, model, plan_for, rows_for, samples
 from tiercast import Session
 from tiercast.kernel import Row, families
 from tiercast.lower.case import case_model
