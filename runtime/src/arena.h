@@ -12,6 +12,8 @@ constexpr uint64_t kArenaAlignment = 64;
 struct Arena {
   uint8_t* bytes = nullptr;
   uint64_t size = 0;
+  uint8_t* mapping = nullptr;  // what the system gave, with guards around `bytes`
+  uint64_t mapping_size = 0;
 };
 
 // False when the system refuses. `size` may be 0.
