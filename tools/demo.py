@@ -34,7 +34,8 @@ from tiercast.report import ReportContent, median_step_us, write_report
 from tiercast.text import bytes_text
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = f"{ROOT / 'effects' / 'stories_segmentation' / 'model.py'}:export"
+EFFECT = "stories_segmentation"
+SOURCE = f"{ROOT / 'effects' / EFFECT / 'model.py'}:export"
 ARM = "linux-arm64"
 ARM_CPUS = ("cortex-a53", "cortex-a76")
 SIZE = 256
@@ -137,7 +138,8 @@ def build_package(target: str, folder: Path) -> Built:
             before.update(Counter(node.op_type for node in model.graph).most_common())
 
     done = compile_plan(SOURCE, target, watch=watch)
-    return Built(done, write_package(done.plan, folder / f"stories_segmentation.{target}.tcpkg"), before)
+    done.plan.facts["model"] = EFFECT
+    return Built(done, write_package(done.plan, folder / f"{EFFECT}.{target}.tcpkg"), before)
 
 
 def recurrent(effect: Effect, frame: np.ndarray) -> list[np.ndarray]:
