@@ -7,9 +7,7 @@
 
 namespace {
 
-inline bool by_channel(const tc_norm_params& p) {
-  return p.kind == TC_NORM_KIND_INSTANCE || p.kind == TC_NORM_KIND_GROUP;
-}
+inline bool by_channel(const tc_norm_params& p) { return p.kind == TC_NORM_KIND_INSTANCE || p.kind == TC_NORM_KIND_GROUP; }
 
 // Channels of one work item: whole groups, at least a cache line of floats, and for 32 channels or more two items or more.
 inline int64_t block_channels(const tc_norm_params& p, int64_t channels) {

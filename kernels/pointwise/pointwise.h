@@ -26,8 +26,8 @@ struct Instruction {
 // Instruction i is two words: op | target << 8 | a << 16 | b << 24, then c. Operands that an op does not have repeat a.
 inline Instruction instruction_at(const tc_pointwise_params& p, int i) {
   const uint32_t word = static_cast<uint32_t>(p.code[2 * i]);
-  return {static_cast<int>(word & 255), static_cast<int>(word >> 8 & 255), static_cast<int>(word >> 16 & 255),
-          static_cast<int>(word >> 24), static_cast<int>(static_cast<uint32_t>(p.code[2 * i + 1]) & 255)};
+  return {static_cast<int>(word & 255), static_cast<int>(word >> 8 & 255), static_cast<int>(word >> 16 & 255), static_cast<int>(word >> 24),
+          static_cast<int>(static_cast<uint32_t>(p.code[2 * i + 1]) & 255)};
 }
 
 // Tiles of one thread: one per input, register and literal, and one to stage the output.

@@ -7,8 +7,8 @@
 
 namespace {
 
-constexpr int64_t kLanes = 64;       // columns (or short rows) worked on at once
-constexpr int64_t kShortAxis = 16;   // an innermost axis up to this long is turned, so that vectors run across rows
+constexpr int64_t kLanes = 64;      // columns (or short rows) worked on at once
+constexpr int64_t kShortAxis = 16;  // an innermost axis up to this long is turned, so that vectors run across rows
 
 struct Extent {
   int64_t outer, axis, inner;

@@ -5,8 +5,8 @@
 #include "simd/checked.h"
 
 // In a check function: leaves with `text` unless `fine` holds.
-#define TC_RULE(fine, text) \
-  do {                      \
+#define TC_RULE(fine, text)     \
+  do {                          \
     if (!(fine)) return (text); \
   } while (0)
 
@@ -18,9 +18,8 @@ constexpr int64_t kElementLimit = int64_t{1} << 31;
 // The op's params struct, or NULL when the call carries another size.
 template <class Params>
 inline const Params* params_of(const tc_call* call) {
-  return call->params != nullptr && call->params_bytes == static_cast<int64_t>(sizeof(Params))
-             ? static_cast<const Params*>(call->params)
-             : nullptr;
+  return call->params != nullptr && call->params_bytes == static_cast<int64_t>(sizeof(Params)) ? static_cast<const Params*>(call->params)
+                                                                                               : nullptr;
 }
 
 // A sane operand: known dtype, rank in [0, TC_MAX_RANK], non-negative strides, at most kElementLimit elements.
