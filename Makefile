@@ -32,7 +32,7 @@ demo: setup ## compile the trained effect for this machine and ARM, run both, wr
 	$(RUN)/python tools/demo.py --output demo
 
 test: setup $(STAMPS)/ctest ## all tests: Python, C++, and ARM under qemu
-	$(RUN)/python -m pytest -q
+	$(RUN)/python -m pytest -q -n 2 --dist worksteal
 
 $(STAMPS)/ctest: $(STAMPS)/native $(shell find tests/runtime -type f 2>/dev/null)
 	PATH="$(abspath $(RUN)):$$PATH" cmake -S . -B build/host -G Ninja -DTIERCAST_TARGET=host -DTIERCAST_PYTHON=$(abspath $(RUN))/python >/dev/null

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tiercast.errors import ToolchainError
@@ -59,14 +61,20 @@ def build(
     check_toolchain(found)
     where = folder or default_folder(found)
     where.mkdir(parents=True, exist_ok=True)
-    _run(
-        ["cmake", "-S", str(room("runtime").parent), "-B", str(where), *_options(found, where, only)],
-        progress,
-    )
-    _run(
-        ["cmake", "--build", str(where), "--target", *goals, "--parallel", str(os.cpu_count() or 1)], progress
-    )
+    jobs = str(os.cpu_count() or 1)
+    with _alone_in(where):
+        options = _options(found, where, only)
+        _run(["cmake", "-S", str(room("runtime").parent), "-B", str(where), *options], progress)
+        _run(["cmake", "--build", str(where), "--target", *goals, "--parallel", jobs], progress)
     return where
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds the build folder: a second process that wants it waits, instead of building into the same files."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _options(target: Target, folder: Path, only: frozenset[str] | None) -> list[str]:
