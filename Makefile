@@ -43,7 +43,7 @@ $(STAMPS)/ctest: $(STAMPS)/native $(shell find tests/runtime -type f 2>/dev/null
 check: $(STAMPS)/python ## lint, format, types, layers and the quickest tests (under a minute)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	clang-format-19 --dry-run --Werror $(CPP)
+	@clang-format-19 --dry-run --Werror $(CPP)
 	$(RUN)/lint-imports
 	$(RUN)/mypy
 	$(RUN)/python -m pytest -q -m "not native and not qemu and not slow and not peer" tests/lower tests/package tests/codegen tests/kernels
@@ -51,7 +51,7 @@ check: $(STAMPS)/python ## lint, format, types, layers and the quickest tests (u
 fix: $(STAMPS)/python ## format and apply the linter's fixes
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
-	clang-format-19 -i $(CPP)
+	@clang-format-19 -i $(CPP)
 
 bench: setup ## time every kernel of this machine on its benchmark shapes
 	$(RUN)/tiercast bench kernels
