@@ -25,7 +25,13 @@ class Norm(Op):
     x [..., L], scale and bias [L]. Output: shape of x.
     """
 
-    onnx = ("InstanceNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization")
+    onnx = (
+        "InstanceNormalization",
+        "GroupNormalization",
+        "LayerNormalization",
+        "RMSNormalization",
+        "LpNormalization",
+    )
     inputs = ("x", "scale?", "bias?")
     attributes: ClassVar = {
         "kind": REQUIRED,
@@ -41,7 +47,9 @@ class Norm(Op):
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
         """Images keep NHWC; other ranks of instance and group norm are rows, scaled by a Pointwise after."""
-        if node.op_type in ("LayerNormalization", "RMSNormalization"):
+        if node.op_type == "LpNormalization":
+            _legalize_lp(node, layout)
+        elif node.op_type in ("LayerNormalization", "RMSNormalization"):
             _legalize_rows(node, layout)
         else:
             _legalize_channels(node, layout)
@@ -151,3 +159,18 @@ def _bind_statistics(node: ir.Node, layout: Layouter, x: ir.Value, axis: int, ep
         variance = layout.emit("Reduce", [squares], {"kind": "mean", **axes})[0]
         lines = [f"add i0 {epsilon!r}", "sqrt t0", "reciprocal t1"]
         layout.bind(node.outputs[2], layout.emit("Pointwise", [variance], {"program": lines})[0])
+
+
+def _legalize_lp(node: ir.Node, layout: Layouter) -> None:
+    """x / ||x||_p along an axis, 0 where the norm is 0."""
+    (x,) = node.inputs
+    assert x is not None
+    perm = layout.perm(x)
+    axis, order = int(attr(node, "axis", -1)) % len(perm), int(attr(node, "p", 2))
+    if order not in (1, 2):
+        raise GraphError(f"{where(node)}: p={order} is not 1 or 2")
+    source = layout.as_perm(x, perm)
+    attributes = {"kind": f"l{order}", "axes": [perm.index(axis)], "keepdims": 1}
+    norm = layout.emit("Reduce", [source], attributes)[0]
+    lines = ["equal i1 0.0", "div i0 i1", "where t0 0.0 t1"]
+    layout.bind(node.outputs[0], layout.emit("Pointwise", [source, norm], {"program": lines})[0], perm)

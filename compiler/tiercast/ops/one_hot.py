@@ -21,7 +21,7 @@ class OneHot(Op):
     Negative indices count from `depth`; one out of range sets nothing.
     """
 
-    onnx = ("OneHot",)
+    onnx = ("OneHot", "Hardmax")
     inputs = ("indices",)
     attributes: ClassVar = {
         "axis": REQUIRED,
@@ -32,7 +32,10 @@ class OneHot(Op):
     }
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """In logical order; depth and values must be constants."""
+        """In logical order; depth and values must be constants. Hardmax marks the first maximum."""
+        if node.op_type == "Hardmax":
+            _legalize_hardmax(node, layout)
+            return
         indices, _, values = node.inputs
         assert indices is not None and values is not None
         (depth,) = constant_ints(node, layout, 1, "depth")
@@ -65,3 +68,14 @@ class OneHot(Op):
         off, on = (element_bits(kind, float(attr(node, name))) for name in ("off", "on"))
         params = {"axis": int(attr(node, "axis")), "off": off, "on": on}
         low.call(node, low.choose("one_hot_anyany"), list(node.inputs), list(node.outputs), params)
+
+
+def _legalize_hardmax(node: ir.Node, layout: Layouter) -> None:
+    (x,) = node.inputs
+    assert x is not None
+    dims = layout.shape(x)
+    axis = int(attr(node, "axis", -1)) % len(dims)
+    found = {"kind": "max", "axis": axis, "keepdims": 0}
+    at = layout.emit("ArgReduce", [layout.plain(x)], found)[0]
+    attributes = {"axis": axis, "depth": dims[axis], "to": int(layout.dtype(x))}
+    layout.bind(node.outputs[0], layout.emit("OneHot", [at], attributes)[0])
