@@ -71,7 +71,7 @@ def build(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Holds the build folder: a second process that wants it waits, instead of building into the same files."""
+    """Holds the build folder: a second process waits for it and does not build into the same files."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
