@@ -71,7 +71,7 @@ def _row_facts(row: RowTime, peak: float) -> dict[str, Any]:
 def _show_kernels(console: Console, rows: list[RowTime], peak: float) -> None:
     console.print(f"measured FMA peak of one thread: {peak:.0f} GFLOP/s")
     case = ""
-    made = table("", "kernel", ">us", ">GFLOP/s", ">% peak", ">GB/s", ">x portable")
+    made = table("kernel", ">us", ">GFLOP/s", ">% peak", ">GB/s", ">x portable")
     for row in rows:
         if row.case != case:
             case = row.case
@@ -86,7 +86,7 @@ def _show_kernels(console: Console, rows: list[RowTime], peak: float) -> None:
 
 
 def _show_packages(console: Console, times: list[PackageTime]) -> None:
-    rows = table("", "package", ">runs", ">CPU ms min", ">median", ">wall ms min", ">median", ">GFLOP/s")
+    rows = table("package", ">runs", ">CPU ms min", ">median", ">wall ms min", ">median", ">GFLOP/s")
     for item in times:
         numbers = [
             f"{getattr(item, key):.3f}"
@@ -97,7 +97,8 @@ def _show_packages(console: Console, times: list[PackageTime]) -> None:
     console.print(rows)
     for item in times:
         total = sum(step.median_us for step in item.steps) or 1.0
-        steps = table(escape(item.package), ">#", "step", "kernel", ">MMAC", ">us", ">%", ">GFLOP/s")
+        console.print(f"\n{item.package}", markup=False)
+        steps = table(">#", "step", "kernel", ">MMAC", ">us", ">%", ">GFLOP/s")
         for step in item.steps:
             rate_text = "" if step.gflops is None else f"{step.gflops:.1f}"
             numbers = [

@@ -122,7 +122,7 @@ def _show(console: Console, result: dict[str, Any]) -> None:
     for stage, text in result["printed"].items():
         console.rule(f"after {stage}")
         console.print(text, markup=False)
-    passes = table("", "pass", ">applied", ">refused", ">ms")
+    passes = table("pass", ">applied", ">refused", ">ms")
     for item in result["passes"]:
         time_ms = result["times_ms"].get(item["name"], 0.0)
         passes.add_row(item["name"], str(len(item["applied"])), str(len(item["refused"])), f"{time_ms:.1f}")

@@ -152,7 +152,7 @@ def _show_model(console: Console, facts: dict[str, Any]) -> None:
                 f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['shape'])}", markup=False
             )
     console.print(f"{facts['nodes']} nodes, {facts['parameters']} constant elements, opset {facts['opset']}")
-    rows = table("", "operator", ">count")
+    rows = table("operator", ">count")
     for name, count in facts["operators"].items():
         rows.add_row(name, str(count))
     console.print(rows)
@@ -174,7 +174,7 @@ def _show_package(console: Console, found: dict[str, Any], refusals: bool, memor
             console.print(
                 f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['dims'])}", markup=False
             )
-    rows = table("", ">#", "step", "kernel", "inputs", "output", ">MMAC")
+    rows = table(">#", "step", "kernel", "inputs", "output", ">MMAC")
     for step in found["steps"]:
         shapes = " ".join("-" if dims is None else shape_text(dims) for dims in step["inputs"])
         outputs = " ".join(shape_text(dims) for dims in step["outputs"])
@@ -190,7 +190,7 @@ def _show_package(console: Console, found: dict[str, Any], refusals: bool, memor
 
 
 def _show_memory(console: Console, blocks: list[dict[str, Any]]) -> None:
-    rows = table("arena", "block", ">offset", ">bytes", ">from step", ">to step")
+    rows = table("block", ">offset", ">bytes", ">from step", ">to step")
     for block in blocks:
         numbers = [str(block[key]) for key in ("offset_bytes", "size_bytes", "first", "last")]
         rows.add_row(block["name"], *numbers)

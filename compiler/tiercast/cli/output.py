@@ -54,9 +54,9 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escape(text))
 
 
-def table(title: str, *columns: str) -> Table:
+def table(*columns: str) -> Table:
     """An empty table; columns whose name begins with ">" are numbers and stand right."""
-    made = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(
             column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"

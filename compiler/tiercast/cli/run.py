@@ -149,7 +149,7 @@ def _facts(name: str, array: np.ndarray) -> dict[str, Any]:
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
-    rows = table("", "output", "dtype", "shape", ">min", ">mean", ">max")
+    rows = table("output", "dtype", "shape", ">min", ">mean", ">max")
     for item in result["outputs"]:
         numbers = ["-" if item[key] is None else f"{item[key]:.6g}" for key in ("min", "mean", "max")]
         rows.add_row(item["name"], item["dtype"], shape_text(item["shape"]), *numbers)

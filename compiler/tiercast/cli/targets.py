@@ -47,7 +47,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _show(console: Console, found: list[dict[str, Any]]) -> None:
-    rows = table("", "target", "arch", "has", "runs here on", "toolchain", "what")
+    rows = table("target", "arch", "has", "runs here on", "toolchain", "what")
     for item in found:
         runs = ", ".join(item["emulator_cpus"]) if item["emulator"] else "this CPU"
         state = "[green]found[/green]" if item["buildable"] else "[red]missing[/red]"

@@ -77,14 +77,8 @@ def _finite(value: object) -> dict[str, object]:
 
 def _show(console: Console, report: VerifyReport) -> None:
     place = report.target + (f" ({report.cpu})" if report.cpu else "")
-    rows = table(
-        f"{report.package} on {place} against {report.reference}",
-        "output",
-        "shape",
-        ">max abs",
-        ">max rel",
-        "",
-    )
+    console.print(f"{report.package} on {place} against {report.reference}", markup=False)
+    rows = table("output", "shape", ">max abs", ">max rel", "")
     for output in report.outputs:
         found = output.difference
         verdict = "[green]ok[/green]" if output.ok else "[red]wrong[/red]"
