@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "tiercast/cpu.h"
+#include "verify.h"
 
 namespace tiercast {
 namespace {
@@ -70,10 +71,14 @@ uint64_t element_count(const tc_view& view) {
 }
 
 // Whether `kernel` can do the step; on yes its work is counted, on no the reason is added.
-bool accepts(const tc_kernel& kernel, uint64_t features, BoundStep* step, Reasons* reasons) {
+bool accepts(const tc_kernel& kernel, uint64_t features, bool in_place, BoundStep* step, Reasons* reasons) {
   if ((kernel.needs & ~features) != 0) {
     reasons->add("\n  %s: ", kernel.name);
     add_missing(kernel.needs & ~features, reasons);
+    return false;
+  }
+  if (in_place && (kernel.flags & TC_KERNEL_IN_PLACE) == 0) {
+    reasons->add("\n  %s: does not work in place", kernel.name);
     return false;
   }
   const char* refusal = kernel.check(&step->call);
@@ -101,15 +106,16 @@ tc_status bind_step(const Package& package, uint32_t index, const tc_library& li
                     tc_error* error) {
   const fb::Step& planned = *package.plan->steps()->Get(index);
   const char* op = text(planned.op());
+  const bool in_place = is_in_place(*package.plan, planned);
   Reasons reasons;
   const tc_kernel* chosen = find_kernel(library, op, text(planned.kernel()));
-  if (chosen != nullptr && accepts(*chosen, features, step, &reasons)) return TC_OK;
+  if (chosen != nullptr && accepts(*chosen, features, in_place, step, &reasons)) return TC_OK;
   bool op_known = chosen != nullptr;
   for (int64_t i = 0; i < library.count; ++i) {
     const tc_kernel* row = library.kernels[i];
     if (row == chosen || strcmp(row->op, op) != 0) continue;
     op_known = true;
-    if (accepts(*row, features, step, &reasons)) return TC_OK;
+    if (accepts(*row, features, in_place, step, &reasons)) return TC_OK;
   }
   if (!op_known)
     reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package",

@@ -32,6 +32,23 @@ DimsText dims_text(const flatbuffers::Vector<int64_t>* dims) {
   return text;
 }
 
+bool same_place(const fb::Tensor& a, const fb::Tensor& b) {
+  return a.place() == b.place() && (a.place() == fb::Place::arena || a.index() == b.index());
+}
+
+// A verified tensor as bytes of its place.
+ByteView byte_view(const fb::Tensor& tensor) {
+  ByteView view = {};
+  view.begin = tensor.offset();
+  view.element_bytes = static_cast<uint64_t>(tc_dtype_bytes(static_cast<int32_t>(tensor.dtype())));
+  view.rank = static_cast<int32_t>(length(tensor.dims()));
+  for (uint32_t i = 0; i < length(tensor.dims()); ++i) {
+    view.dims[i] = static_cast<uint64_t>(tensor.dims()->Get(i));
+    view.strides[i] = static_cast<uint64_t>(tensor.strides()->Get(i)) * view.element_bytes;
+  }
+  return view;
+}
+
 // One plan being verified: where errors go, and what they are prefixed with.
 class PlanVerifier {
  public:
@@ -223,23 +240,6 @@ class PlanVerifier {
 
   const fb::Tensor& tensor_at(int32_t index) const { return *plan_.tensors()->Get(static_cast<uint32_t>(index)); }
 
-  static bool same_place(const fb::Tensor& a, const fb::Tensor& b) {
-    return a.place() == b.place() && (a.place() == fb::Place::arena || a.index() == b.index());
-  }
-
-  // A verified tensor as bytes of its place.
-  static ByteView byte_view(const fb::Tensor& tensor) {
-    ByteView view = {};
-    view.begin = tensor.offset();
-    view.element_bytes = static_cast<uint64_t>(tc_dtype_bytes(static_cast<int32_t>(tensor.dtype())));
-    view.rank = static_cast<int32_t>(length(tensor.dims()));
-    for (uint32_t i = 0; i < length(tensor.dims()); ++i) {
-      view.dims[i] = static_cast<uint64_t>(tensor.dims()->Get(i));
-      view.strides[i] = static_cast<uint64_t>(tensor.strides()->Get(i)) * view.element_bytes;
-    }
-    return view;
-  }
-
   const Package& package_;
   const fb::Plan& plan_;
   tc_error* error_;
@@ -259,6 +259,18 @@ bool dense_bytes(const flatbuffers::Vector<int64_t>* dims, int32_t dtype, uint64
   }
   *bytes = product * static_cast<uint64_t>(tc_dtype_bytes(dtype));
   return *bytes <= SIZE_MAX / 2;
+}
+
+bool is_in_place(const fb::Plan& plan, const fb::Step& step) {
+  for (uint32_t i = 0; i < length(step.outputs()); ++i) {
+    const fb::Tensor& output = *plan.tensors()->Get(static_cast<uint32_t>(step.outputs()->Get(i)));
+    for (uint32_t j = 0; j < length(step.inputs()); ++j) {
+      if (step.inputs()->Get(j) < 0) continue;
+      const fb::Tensor& input = *plan.tensors()->Get(static_cast<uint32_t>(step.inputs()->Get(j)));
+      if (same_place(input, output) && same_view(byte_view(input), byte_view(output))) return true;
+    }
+  }
+  return false;
 }
 
 tc_status verify_plan(const Package& package, tc_error* error) { return PlanVerifier(package, error).run(); }

@@ -22,6 +22,9 @@ constexpr uint32_t kPlanMaxTables = 4000000;
 // exactly the same view). What a kernel makes of params and shapes is for its `check`.
 tc_status verify_plan(const Package& package, tc_error* error);
 
+// Whether a step of a verified plan writes a view that it also reads.
+bool is_in_place(const fb::Plan& plan, const fb::Step& step);
+
 // Bytes of a dense tensor of these dims, or false when the product overflows or is beyond the limits.
 bool dense_bytes(const flatbuffers::Vector<int64_t>* dims, int32_t dtype, uint64_t* bytes);
 

@@ -131,6 +131,9 @@ void test_binding_refusals() {
   expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "mul_f32f32_fast: needs");
   expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "mul_f32f32_portable: no input may be absent");
   model = sample_model();
+  model.plan.steps[3]->outputs = model.plan.steps[2]->outputs;
+  expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "add_f32f32_portable: does not work in place");
+  model = sample_model();
   model.plan.steps[3]->scratch_bytes = 128;
   expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "scratch must be at least");
 }

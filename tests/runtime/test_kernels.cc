@@ -66,10 +66,10 @@ void run_scale(const tc_call* call, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) *element(call->outputs[0], i) = *element(call->inputs[0], i) * factor;
 }
 
-const tc_kernel kMulFast = {"mul_f32f32_fast", "mul_f32f32", 0x7f, check_binary, work, run_mul};
-const tc_kernel kMul = {"mul_f32f32_portable", "mul_f32f32", 0, check_binary, work, run_mul};
-const tc_kernel kAdd = {"add_f32f32_portable", "add_f32f32", 0, check_add, work, run_add};
-const tc_kernel kScale = {"scale_f32f32_portable", "scale_f32f32", 0, check_scale, work, run_scale};
+const tc_kernel kMulFast = {"mul_f32f32_fast", "mul_f32f32", 0x7f, check_binary, work, run_mul, 0};
+const tc_kernel kMul = {"mul_f32f32_portable", "mul_f32f32", 0, check_binary, work, run_mul, 0};
+const tc_kernel kAdd = {"add_f32f32_portable", "add_f32f32", 0, check_add, work, run_add, 0};
+const tc_kernel kScale = {"scale_f32f32_portable", "scale_f32f32", 0, check_scale, work, run_scale, TC_KERNEL_IN_PLACE};
 const tc_kernel* const kKernels[] = {&kMulFast, &kMul, &kAdd, &kScale};
 const tc_library kLibrary = {kKernels, 4, "test"};
 

@@ -19,6 +19,11 @@ extern "C" {
 
 enum { TC_MAX_RANK = 8, TC_MAX_OPERANDS = 256 };
 
+// Flags of a tc_kernel.
+enum {
+  TC_KERNEL_IN_PLACE = 1,  // an output may be exactly the view of an input; without it, no output shares a byte with an input
+};
+
 typedef enum tc_dtype { TC_F32 = 0, TC_F16 = 1, TC_S8 = 2, TC_U8 = 3, TC_S32 = 4, TC_S64 = 5, TC_BOOL = 6, TC_DTYPE_COUNT } tc_dtype;
 
 // What a CPU has. A kernel row `needs` a set of these; names in kernels.toml are these without the prefix, in lower case.
@@ -66,6 +71,7 @@ typedef struct tc_kernel {
   const char* (*check)(const tc_call* call);
   int64_t (*work)(const tc_call* call);                          // number of independent work items, >= 1
   void (*run)(const tc_call* call, int64_t begin, int64_t end);  // items [begin, end); threads run disjoint ranges at once
+  uint64_t flags;                                                // TC_KERNEL_IN_PLACE or 0
 } tc_kernel;
 
 // Rows of one op are in order of merit: the first whose `needs` the CPU has and whose `check` accepts is bound.
