@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,9 @@ def test_difference_counts_what_is_not_finite_apart() -> None:
 def test_the_plan_of_a_target_needs_no_native_build() -> None:
     plan = compile_plan(tiny_model(), "linux-arm64", SHAPES).plan
     assert any("neon" in step.kernel for step in plan.steps)
+
+
+def test_no_module_takes_the_place_of_a_public_function() -> None:
+    """A submodule called `verify` once replaced the function as soon as somebody imported it."""
+    folders = {info.name for info in pkgutil.iter_modules(tiercast.__path__)}
+    assert not folders & (set(tiercast.__all__) - {"__version__"})
