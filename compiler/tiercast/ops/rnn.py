@@ -33,7 +33,7 @@ class Rnn(Op):
     attributes: ClassVar = {"kind": REQUIRED, "direction": "forward", "linear_before_reset": 0}
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX GRU, LSTM and RNN with layout 0.
+        """ONNX GRU, LSTM and RNN; with layout 1 (batch first) x, states and outputs are lazily transposed.
 
         GraphError for variable lengths, clipping, peepholes and activations other than the default ones.
         """
@@ -43,7 +43,9 @@ class Rnn(Op):
         assert x is not None
         if weight is None or recurrent is None:
             raise GraphError(f"{where(node)}: W and R must be constants")
-        steps, batch, features = layout.shape(x)
+        batch_first = bool(attr(node, "layout", 0))
+        swapped = (1, 0, 2) if batch_first else (0, 1, 2)
+        steps, batch, features = (layout.shape(x)[axis] for axis in swapped)
         directions, columns = weight.shape[0], weight.shape[1]
         reset_after = kind == "gru" and bool(attr(node, "linear_before_reset", 0))
         biases = _input(node, 3)
@@ -52,14 +54,14 @@ class Rnn(Op):
             raise GraphError(f"{where(node)}: B must be a constant")
         of_input, of_state = _split_bias(bias, columns, reset_after)
         stacked = np.ascontiguousarray(weight.reshape(directions * columns, features).T, np.float32)
-        rows = layout.alias(layout.plain(x), (steps * batch, features))
+        rows = layout.alias(layout.as_perm(x, swapped), (steps * batch, features))
         name = node.name or node.op_type
         factor = layout.constant(stacked, f"{name}/W")
         projected = layout.emit("Matmul", [rows, factor, layout.constant(of_input.reshape(-1), f"{name}/B")])[
             0
         ]
         given = (_input(node, 5), _input(node, 6) if kind == "lstm" else None)
-        states = [None if value is None else layout.plain(value) for value in given]
+        states = [None if value is None else layout.as_perm(value, swapped) for value in given]
         made = layout.emit(
             "Rnn",
             [
@@ -75,9 +77,10 @@ class Rnn(Op):
             },
             outputs=3 if kind == "lstm" else 2,
         )
-        for output, physical in zip(node.outputs, made, strict=False):
+        sequence = (1, 2, 0, 3) if batch_first else (0, 1, 2, 3)
+        for output, physical, perm in zip(node.outputs, made, (sequence, swapped, swapped), strict=False):
             if output.name:
-                layout.bind(output, physical)
+                layout.bind(output, physical, perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
         """y, h (, c); GraphError when sizes do not fit."""
@@ -145,6 +148,8 @@ class Rnn(Op):
 def refuse_unsupported(node: ir.Node, layout: Layouter, kind: str) -> None:
     """GraphError for what the kernels do not do."""
     steps, batch, _ = layout.shape(node.inputs[0]) if node.inputs[0] is not None else (0, 0, 0)
+    if attr(node, "layout", 0):
+        steps, batch = batch, steps
     lengths = _input(node, 4)
     if lengths is not None:
         array = layout.const(lengths)
@@ -152,8 +157,6 @@ def refuse_unsupported(node: ir.Node, layout: Layouter, kind: str) -> None:
             raise GraphError(
                 f"{where(node)}: sequence_lens must be absent, or a constant {steps} for every row"
             )
-    if attr(node, "layout", 0):
-        raise GraphError(f"{where(node)}: layout=1 is not supported; transpose to [steps, batch, features]")
     if attr(node, "clip") is not None:
         raise GraphError(f"{where(node)}: clip={attr(node, 'clip')} is not supported")
     directions = 2 if attr(node, "direction", "forward") == "bidirectional" else 1
