@@ -1,4 +1,4 @@
-"""One ONNX node as a model: what onnxruntime computes for it, and what we do on this machine's instruction sets."""
+"""One ONNX node as a model: what onnxruntime computes for it, and what we do here."""
 
 from __future__ import annotations
 
