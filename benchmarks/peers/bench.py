@@ -23,7 +23,7 @@ from benchmarks.models.export_onnx import REPOSITORY
 from benchmarks.models.reference import write_reference
 
 from . import report
-from .convert import REQUIREMENTS, ensure
+from .convert import ensure, pins
 from .drive import Effort, measure
 from .engines import NAMES
 from .score import geometric_mean_ratio, score
@@ -37,10 +37,9 @@ def machine() -> dict[str, Any]:
     cpu = next(
         (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    pins = [line.strip() for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
     return {
         "cpu": cpu, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
-        "date": time.strftime("%Y-%m-%d %H:%M"), "pins": pins,
+        "date": time.strftime("%Y-%m-%d %H:%M"), "pins": pins(),
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from benchmarks.models.export_onnx import CACHE, REPOSITORY, code_only, onnx_pat
 from .engines import OURS, engine
 
 TIMEOUT_S = 900
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Conversion:
     error: str
     seconds: float
     file_bytes: int
+
+
+def pins() -> list[str]:
+    """The peers' exact versions: the extra `peers` of pyproject.toml."""
+    facts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    wanted: list[str] = facts["project"]["optional-dependencies"]["peers"]
+    return wanted
 
 
 def interpreter(name: str) -> Path:
@@ -65,7 +72,7 @@ def ensure(model: str, name: str, *, again: bool = False) -> Conversion:
 def _key(model: str, name: str) -> str:
     digest = hashlib.sha256(sources_key(model).encode())
     digest.update(code_only(Path(engine(name).__file__ or "")))  # type: ignore[attr-defined]
-    digest.update(REQUIREMENTS.read_bytes())
+    digest.update(repr(pins()).encode())
     return digest.hexdigest()
 
 

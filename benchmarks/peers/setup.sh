@@ -1,12 +1,17 @@
 #!/bin/sh
-# Makes .venv-peers, the environment of the peer engines, unless it is already that of requirements.txt.
+# Makes .venv-peers, the environment of the peer engines, unless it already is that of pyproject.toml's extra `peers`.
 set -eu
-here=$(dirname "$(readlink -f "$0")")
-venv=$here/../../.venv-peers
-stamp=$venv/requirements.stamp
-if cmp -s "$here/requirements.txt" "$stamp"; then exit 0; fi
-"${PYTHON:-python3.11}" -m venv "$venv"
-"$venv/bin/pip" install --quiet -r "$here/requirements.txt"
+root=$(dirname "$(readlink -f "$0")")/../..
+venv=$root/.venv-peers
+python=${PYTHON:-python3}
+wanted=$("$python" - "$root/pyproject.toml" <<'END'
+import sys, tomllib
+print("\n".join(tomllib.load(open(sys.argv[1], "rb"))["project"]["optional-dependencies"]["peers"]))
+END
+)
+if [ "$wanted" = "$(cat "$venv/requirements.stamp" 2>/dev/null)" ]; then exit 0; fi
+"$python" -m venv "$venv"
+echo "$wanted" | "$venv/bin/pip" install --quiet -r /dev/stdin
 # it reports each model conversion to a server
 "$venv/bin/pip" uninstall --quiet --yes openvino-telemetry
-cp "$here/requirements.txt" "$stamp"
+echo "$wanted" >"$venv/requirements.stamp"
