@@ -142,11 +142,18 @@ struct TileChoice {
   int64_t columns;
 };
 
-inline TileChoice choose_tile(const tc_depthwise_conv2d_params* p) {
+// Wide tiles need a wide interior: their last one overlaps the one before, and what it recomputes is lost.
+template <int KW>
+inline TileChoice unit_step_tile(int64_t interior) {
+  if (COLUMNS > 4 && (interior >= 2 * COLUMNS || interior % COLUMNS == 0)) return {tile_known<COLUMNS, KW, 1>, COLUMNS};
+  return {tile_known<4, KW, 1>, 4};
+}
+
+inline TileChoice choose_tile(const tc_depthwise_conv2d_params* p, int64_t interior) {
   const int32_t kw = p->kernel[1], step = p->strides[1];
-  if (p->dilations[1] == 1 && kw == 3 && step == 1) return {tile_known<COLUMNS, 3, 1>, COLUMNS};
+  if (p->dilations[1] == 1 && kw == 3 && step == 1) return unit_step_tile<3>(interior);
   if (p->dilations[1] == 1 && kw == 3 && step == 2) return {tile_known<4, 3, 2>, 4};
-  if (p->dilations[1] == 1 && kw == 5 && step == 1) return {tile_known<COLUMNS, 5, 1>, COLUMNS};
+  if (p->dilations[1] == 1 && kw == 5 && step == 1) return unit_step_tile<5>(interior);
   if (p->dilations[1] == 1 && kw == 5 && step == 2) return {tile_known<4, 5, 2>, 4};
   return {tile_any, 4};
 }
@@ -163,19 +170,21 @@ inline void interior(const Depthwise& v, int64_t* first, int64_t* last) {
   if (*last < *first) *last = *first;
 }
 
-// One output row over channels [begin, end). A tile that would pass the interior's end starts earlier and recomputes some columns.
+// One output row over channels [begin, end). The last tile starts early and recomputes some columns, unless few are left.
 inline void run_line(const Line& line, int64_t begin, int64_t end) {
   const Depthwise& v = *line.v;
   int64_t first = 0, last = 0;
   interior(v, &first, &last);
-  const TileChoice tile = choose_tile(v.p);
+  const TileChoice tile = choose_tile(v.p, last - first);
   if (end - begin < VL || last - first < tile.columns) last = first;
   for (int64_t ox = 0; ox < first; ++ox) border(line, ox, begin, end);
-  for (int64_t ox = first; ox < last; ox += tile.columns) {
+  int64_t ox = first;
+  while (ox < last && (last - ox) * 2 > tile.columns) {
     const int64_t at = ox + tile.columns <= last ? ox : last - tile.columns;
     tile.run(line, at, at * v.p->strides[1] - v.p->pads[1], begin, end);
+    ox = at + tile.columns;
   }
-  for (int64_t ox = last; ox < v.ow; ++ox) border(line, ox, begin, end);
+  for (; ox < v.ow; ++ox) border(line, ox, begin, end);
 }
 
 // Channels are split into items too when there are few rows; every split has at least VL channels unless there is one.
