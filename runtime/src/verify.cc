@@ -12,6 +12,11 @@ namespace {
 
 unsigned long long ull(uint64_t value) { return value; }
 
+// Whether 8-byte numbers can be read from the vector. FlatBuffers' verifier only looks after its length field.
+bool is_aligned(const flatbuffers::Vector<int64_t>* numbers) {
+  return length(numbers) == 0 || reinterpret_cast<uintptr_t>(numbers->data()) % sizeof(int64_t) == 0;
+}
+
 // A list of dims as text, "1x3x256x256"; cut with "..." when long.
 struct DimsText {
   char chars[96];
@@ -96,6 +101,7 @@ class PlanVerifier {
   tc_status verify_port(const char* direction, uint32_t index, const fb::Port* port) {
     const auto dtype = static_cast<int32_t>(port->dtype());
     if (tc_dtype_bytes(dtype) == 0) return refuse("%s %u \"%.80s\": unknown dtype %d", direction, index, text(port->name()), dtype);
+    if (!is_aligned(port->dims())) return refuse("%s %u \"%.80s\": dims are not 8-byte aligned", direction, index, text(port->name()));
     uint64_t bytes = 0;
     if (!dense_bytes(port->dims(), dtype, &bytes))
       return refuse("%s %u \"%.80s\": dims %s: rank must be <= %d, each dim in [1, 2^31), the size within limits", direction, index,
@@ -132,6 +138,8 @@ class PlanVerifier {
     if (rank > TC_MAX_RANK || length(tensor.strides()) != rank)
       return refuse("tensor %u \"%.80s\": rank %u with %u strides; rank must be <= %d with as many strides", index, name, rank,
                     length(tensor.strides()), TC_MAX_RANK);
+    if (!is_aligned(tensor.dims()) || !is_aligned(tensor.strides()))
+      return refuse("tensor %u \"%.80s\": dims or strides are not 8-byte aligned", index, name);
     uint64_t place_size = 0;
     if (!place_bytes(tensor, &place_size))
       return refuse("tensor %u \"%.80s\": lives in place %u number %u, which does not exist", index, name,

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <algorithm>
+
 #include "package_file.h"
 
 namespace tiercast_test {
@@ -76,6 +78,13 @@ void change_one(Random* random, std::vector<T>* numbers) {
   number = static_cast<T>(changed(random, static_cast<int64_t>(number)));
 }
 
+std::vector<int64_t> dense_strides(const std::vector<int64_t>& dims) {
+  std::vector<int64_t> strides(dims.size(), 1);
+  for (size_t i = dims.size(); i-- > 1;)
+    strides[i - 1] = static_cast<int64_t>(static_cast<uint64_t>(strides[i]) * static_cast<uint64_t>(dims[i]));
+  return strides;
+}
+
 void mutate_tensor(Random* random, fb::TensorT* tensor) {
   switch (below(random, 10)) {
     case 0:
@@ -104,11 +113,7 @@ void mutate_tensor(Random* random, fb::TensorT* tensor) {
       break;
   }
   // Dims that fit get strides that fit, now and then, so that verification accepts and the kernels see them.
-  if (below(random, 3) == 0 && tensor->dims.size() <= TC_MAX_RANK) {
-    tensor->strides.assign(tensor->dims.size(), 1);
-    for (size_t i = tensor->dims.size(); i-- > 1;)
-      tensor->strides[i - 1] = static_cast<int64_t>(static_cast<uint64_t>(tensor->strides[i]) * static_cast<uint64_t>(tensor->dims[i]));
-  }
+  if (below(random, 3) == 0) tensor->strides = dense_strides(tensor->dims);
 }
 
 // One 4-byte field, or one byte, or the length.
@@ -160,6 +165,24 @@ void mutate_step(Random* random, fb::PlanT* plan, fb::StepT* step, const tc_libr
       break;
     }
   }
+}
+
+// A dim of some tensor becomes smaller wherever the same number stands, strides staying dense: often a model that is accepted, with
+// shapes that the compiler would not have packed its weights and sized its scratch for.
+void shrink_dim(Random* random, fb::PlanT* plan) {
+  const std::vector<int64_t> dims = plan->tensors[below(random, plan->tensors.size())]->dims;
+  const int64_t old = dims.empty() ? 1 : dims[below(random, dims.size())];
+  if (old < 2) return;
+  const auto now = static_cast<int64_t>(1 + below(random, static_cast<uint64_t>(old) - 1));
+  const bool spares_weights = below(random, 2) == 0;
+  for (const auto& tensor : plan->tensors) {
+    if (spares_weights && tensor->place == fb::Place::weights) continue;
+    const bool dense = tensor->strides == dense_strides(tensor->dims);
+    std::replace(tensor->dims.begin(), tensor->dims.end(), old, now);
+    if (dense) tensor->strides = dense_strides(tensor->dims);
+  }
+  for (auto* ports : {&plan->inputs, &plan->outputs})
+    for (const auto& port : *ports) std::replace(port->dims.begin(), port->dims.end(), old, now);
 }
 
 void mutate_model(Random* random, fb::PlanT* plan, std::vector<uint8_t>* weights) {
@@ -232,8 +255,10 @@ std::vector<uint8_t> mutate_plan(Random* random, const std::vector<uint8_t>& see
   fb::GetPlan(seed.data() + header.plan_offset)->UnPackTo(&plan);
   std::vector<uint8_t> weights(seed.begin() + static_cast<std::ptrdiff_t>(header.weights_offset), seed.end());
   for (uint64_t count = 1 + below(random, 1 + below(random, 4)); count-- > 0;) {  // mostly one, so that much is accepted
-    const uint64_t kind = below(random, 10);
-    if (kind < 4 && !plan.tensors.empty())
+    const uint64_t kind = below(random, 12);
+    if (kind >= 10 && !plan.tensors.empty())
+      shrink_dim(random, &plan);
+    else if (kind < 4 && !plan.tensors.empty())
       mutate_tensor(random, plan.tensors[below(random, plan.tensors.size())].get());
     else if (kind < 9 && !plan.steps.empty())
       mutate_step(random, &plan, plan.steps[below(random, plan.steps.size())].get(), library);

@@ -134,6 +134,30 @@ void test_steps() {
   refuse_plan("over \"left\", which it writes", [](fb::PlanT& p) { p.steps[0]->outputs = {3, 3}; });
 }
 
+// 8-byte numbers at an odd place of a plan that is a valid FlatBuffer otherwise: ARM faults on them.
+void test_alignment() {
+  const SampleModel model = sample_model();
+  const std::vector<uint8_t> good = make_file(model.plan, model.weights);
+  Header header;
+  memcpy(&header, good.data(), sizeof(header));
+  int refused = 0;
+  for (size_t at = 64; at + 24 <= 64 + header.plan_bytes; at += 4) {
+    // Every offset of the plan is tried 4 bytes on or back, where a vector of two numbers may be found by accident or not at all.
+    for (int step : {-4, 4}) {
+      std::vector<uint8_t> file = good;
+      uint32_t offset;
+      memcpy(&offset, file.data() + at, sizeof(offset));
+      offset += static_cast<uint32_t>(step);
+      memcpy(file.data() + at, &offset, sizeof(offset));
+      tiercast_test::fix_checksums(&file);
+      tc_error error = {TC_OK, {0}};
+      open_bytes(file, &error);
+      refused += strstr(error.message, "not 8-byte aligned") != nullptr ? 1 : 0;
+    }
+  }
+  CHECK(refused > 0);
+}
+
 // Interleaved channels of one buffer may be read and written by one step; they do not overlap.
 void test_channel_split() {
   SampleModel model = sample_model();
@@ -154,5 +178,6 @@ int main() {
   test_tensors();
   test_steps();
   test_channel_split();
+  test_alignment();
   return test_result();
 }
