@@ -49,12 +49,14 @@ def build(
     only: frozenset[str] | None = None,
     goals: tuple[str, ...] = ("tiercast-run",),
     progress: Progress | None = None,
+    sanitize: str = "",
 ) -> Path:
     """Builds `goals` (CMake targets) for a target and returns the build folder.
 
     only: names of the kernel rows of a *selected* library (their ops' portable rows stay as fallback); None:
     full.
     progress: called with each line the build prints.
+    sanitize: sanitizers for everything, say "address,undefined".
     Raises ToolchainError when a program is missing or the build fails (with its last lines).
     """
     found = find_target(target)
@@ -63,7 +65,7 @@ def build(
     where.mkdir(parents=True, exist_ok=True)
     jobs = str(os.cpu_count() or 1)
     with _alone_in(where):
-        options = _options(found, where, only)
+        options = [*_options(found, where, only), f"-DTIERCAST_SANITIZE={sanitize}"]
         _run(["cmake", "-S", str(room("runtime").parent), "-B", str(where), *options], progress)
         _run(["cmake", "--build", str(where), "--target", *goals, "--parallel", jobs], progress)
     return where
