@@ -32,7 +32,9 @@ struct Seed {
 // What is being tried, for a sanitizer's last words.
 char current_case[256];
 
+#if defined(__SANITIZE_ADDRESS__) || defined(TC_ADDRESS_SANITIZER)
 void tell_case() { fprintf(stderr, "stopped at %s; repeat it with --case\n", current_case); }
+#endif
 
 struct Settings {
   std::string seeds_dir;
