@@ -39,68 +39,73 @@ bool Pool::start(int32_t threads) {
 void Pool::stop() {
   if (threads_ == 1) return;
   pthread_mutex_lock(&mutex_);
-  stopping_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
+  stopping_.store(true, std::memory_order_relaxed);
   pthread_cond_broadcast(&job_);
   pthread_mutex_unlock(&mutex_);
   for (int32_t thread = 1; thread < threads_; ++thread) pthread_join(workers_[thread].handle, nullptr);
   threads_ = 1;
 }
 
-void Pool::run(Body body, void* argument) {
-  if (threads_ > 1) {
-    body_ = body;
-    argument_ = argument;
-    pending_.store(threads_ - 1, std::memory_order_relaxed);
+void Pool::run(Body body, void* argument, int32_t chunks) {
+  body_ = body;
+  argument_ = argument;
+  unfinished_.store(chunks, std::memory_order_relaxed);
+  if (threads_ > 1 && chunks > 1) {
     pthread_mutex_lock(&mutex_);
-    generation_.fetch_add(1, std::memory_order_release);
+    untaken_.store(chunks, std::memory_order_release);
     if (sleeping_ > 0) pthread_cond_broadcast(&job_);
     pthread_mutex_unlock(&mutex_);
+  } else {
+    untaken_.store(chunks, std::memory_order_release);
   }
-  body(argument, 0);
-  if (threads_ > 1) wait_for_workers();
+  take_chunks(0);
+  wait_until_done();
 }
 
-void Pool::wait_for_workers() {
-  for (int32_t spin = 0; spin < spins_; ++spin) {
-    if (pending_.load(std::memory_order_acquire) == 0) return;
+void Pool::take_chunks(int32_t thread) {
+  int32_t untaken = untaken_.load(std::memory_order_acquire);
+  while (untaken > 0) {
+    if (!untaken_.compare_exchange_weak(untaken, untaken - 1, std::memory_order_acquire)) continue;
+    body_(argument_, thread, untaken - 1);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) {
+      pthread_mutex_lock(&mutex_);
+      if (caller_sleeps_) pthread_cond_signal(&done_);
+      pthread_mutex_unlock(&mutex_);
+    }
+    untaken = untaken_.load(std::memory_order_acquire);
+  }
+}
+
+void Pool::wait_until_done() {
+  for (int32_t spin = 0; spin <= spins_; ++spin) {
+    if (unfinished_.load(std::memory_order_acquire) == 0) return;
     pause_cpu();
   }
   pthread_mutex_lock(&mutex_);
   caller_sleeps_ = true;
-  while (pending_.load(std::memory_order_acquire) != 0) pthread_cond_wait(&done_, &mutex_);
+  while (unfinished_.load(std::memory_order_acquire) != 0) pthread_cond_wait(&done_, &mutex_);
   caller_sleeps_ = false;
   pthread_mutex_unlock(&mutex_);
 }
 
 void* Pool::enter(void* worker) {
   const auto* self = static_cast<const Worker*>(worker);
-  self->pool->work(self->thread);
+  while (self->pool->wait_for_chunks()) self->pool->take_chunks(self->thread);
   return nullptr;
 }
 
-void Pool::work(int32_t thread) {
-  for (uint32_t seen = 0;; ++seen) {  // a worker takes part in every job, so it counts along
-    wait_for_job(seen);
-    if (stopping_) return;
-    body_(argument_, thread);
-    if (pending_.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
-    pthread_mutex_lock(&mutex_);
-    if (caller_sleeps_) pthread_cond_signal(&done_);
-    pthread_mutex_unlock(&mutex_);
-  }
-}
-
-void Pool::wait_for_job(uint32_t seen) {
+// True when there may be a chunk to take, false when the pool stops.
+bool Pool::wait_for_chunks() {
   for (int32_t spin = 0; spin < spins_; ++spin) {
-    if (generation_.load(std::memory_order_acquire) != seen) return;
+    if (untaken_.load(std::memory_order_relaxed) > 0) return true;
     pause_cpu();
   }
   pthread_mutex_lock(&mutex_);
   ++sleeping_;
-  while (generation_.load(std::memory_order_acquire) == seen) pthread_cond_wait(&job_, &mutex_);
+  while (untaken_.load(std::memory_order_relaxed) == 0 && !stopping_.load(std::memory_order_relaxed)) pthread_cond_wait(&job_, &mutex_);
   --sleeping_;
   pthread_mutex_unlock(&mutex_);
+  return !stopping_.load(std::memory_order_relaxed);
 }
 
 }  // namespace tiercast

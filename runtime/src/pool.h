@@ -11,11 +11,12 @@
 
 namespace tiercast {
 
-// Runs `body(argument, thread)` for thread 0 (the caller) .. threads-1 at once. Workers spin for a moment after a job, because the next
-// step follows at once, then sleep. Allocates nothing after start. Used by one caller at a time.
+// Runs `body(argument, thread, chunk)` for every chunk of a job once; thread 0 is the caller. Threads take chunks as they come free, so one
+// that is slow, or that the system does not schedule at all, delays nobody by more than its chunk. Workers spin for a moment after a job,
+// because the next step follows at once, then sleep. Allocates nothing after start. Used by one caller at a time.
 class Pool {
  public:
-  using Body = void (*)(void* argument, int32_t thread);
+  using Body = void (*)(void* argument, int32_t thread, int32_t chunk);
 
   Pool() = default;
   Pool(const Pool&) = delete;
@@ -26,8 +27,8 @@ class Pool {
   bool start(int32_t threads);
   void stop();
 
-  // Returns when every thread has come back from `body`, and what they wrote is visible to the caller.
-  void run(Body body, void* argument);
+  // Returns when all of `chunks` (>= 1) are done, and what they wrote is visible to the caller.
+  void run(Body body, void* argument, int32_t chunks);
 
   int32_t threads() const { return threads_; }
 
@@ -39,19 +40,20 @@ class Pool {
   };
 
   static void* enter(void* worker);
-  void work(int32_t thread);
-  void wait_for_job(uint32_t seen);
-  void wait_for_workers();
+  bool wait_for_chunks();
+  void take_chunks(int32_t thread);
+  void wait_until_done();
 
   int32_t threads_ = 1;
   int32_t spins_ = 0;
+  // Written before `untaken_` becomes positive, read only by who has taken a chunk of it: until that is done the job stays.
   Body body_ = nullptr;
   void* argument_ = nullptr;
-  std::atomic<uint32_t> generation_{0};  // counts jobs; a change is the signal to start
-  std::atomic<int32_t> pending_{0};      // workers that are not back yet
-  bool stopping_ = false;                // written before the generation changes
-  int32_t sleeping_ = 0;                 // under mutex_
-  bool caller_sleeps_ = false;           // under mutex_
+  std::atomic<int32_t> untaken_{0};     // chunks that nobody has taken yet
+  std::atomic<int32_t> unfinished_{0};  // chunks that are not done yet
+  std::atomic<bool> stopping_{false};
+  int32_t sleeping_ = 0;        // workers; under mutex_
+  bool caller_sleeps_ = false;  // under mutex_
   pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t job_ = PTHREAD_COND_INITIALIZER;
   pthread_cond_t done_ = PTHREAD_COND_INITIALIZER;

@@ -112,20 +112,22 @@ tc_status open_session(const Source& source, const tc_library* library, const tc
   return status;
 }
 
+// Pieces that a step is cut into per thread: enough to even out slower cores, few enough to keep each kernel call worth its set-up.
+constexpr int64_t kChunksPerThread = 4;
+
 // One step on its way through the pool.
 struct Job {
   const tc_session* session;
   const BoundStep* step;
-  int64_t threads;
+  int64_t chunks;
 };
 
-void run_part(void* argument, int32_t thread) {
+void run_chunk(void* argument, int32_t thread, int32_t chunk) {
   const Job& job = *static_cast<const Job*>(argument);
   const int64_t items = job.step->work_items;
-  // Without items * threads, which a hostile item count would overflow.
-  const int64_t each = items / job.threads, left = items % job.threads;
-  const int64_t begin = each * thread + (thread < left ? thread : left), end = begin + each + (thread < left ? 1 : 0);
-  if (begin == end) return;
+  // Without items * chunks, which a hostile item count would overflow.
+  const int64_t each = items / job.chunks, left = items % job.chunks;
+  const int64_t begin = each * chunk + (chunk < left ? chunk : left), end = begin + each + (chunk < left ? 1 : 0);
   tc_call call = job.step->call;
   const tc_session& session = *job.session;
   call.scratch = session.arena.bytes + session.scratch_offset + session.scratch_stride * static_cast<uint64_t>(thread);
@@ -154,12 +156,10 @@ void show_operands(const tc_session& session, const BoundStep& step) {
 void run_step(tc_session* session, const BoundStep& step) {
   show_operands(*session, step);
   Job job = {session, &step, 1};
-  if (step.shared && session->pool.threads() > 1) {
-    job.threads = session->pool.threads();
-    session->pool.run(run_part, &job);
-  } else {
-    run_part(&job, 0);
-  }
+  const int64_t threads = session->pool.threads();
+  if (!step.shared || threads == 1) return run_chunk(&job, 0, 0);
+  job.chunks = step.work_items < threads * kChunksPerThread ? step.work_items : threads * kChunksPerThread;
+  session->pool.run(run_chunk, &job, static_cast<int32_t>(job.chunks));
 }
 
 double now_microseconds() {
