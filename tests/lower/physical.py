@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from tiercast.lower.storage import dense_strides
 from tiercast.ops.layouter import Layouter
-from tiercast.ops.registry import DOMAIN, shape
+from tiercast.ops.registry import DOMAIN, dense_strides, shape
 
 
 @dataclass

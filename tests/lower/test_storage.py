@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.lower.physical import PhysicalGraph
 from tiercast.lower.lowering import lower_graph
-from tiercast.lower.storage import Storage, StoragePlan, dense_strides, is_dense, place_values
-from tiercast.ops.registry import shape
+from tiercast.lower.storage import Storage, StoragePlan, is_dense, place_values
+from tiercast.ops.registry import dense_strides, shape
 from tiercast.package.file import write_package
 from tiercast.target import find_target
 

@@ -13,10 +13,10 @@ from tiercast.errors import GraphError
 from tiercast.kernel import Row, choose, families
 from tiercast.lower.arena import Lifetime, plan_arena
 from tiercast.lower.plan import Plan, Port, Step, Tensor, WeightsSegment
-from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, dense_strides, is_dense, place_values
+from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, View
-from tiercast.ops.registry import DOMAIN, dtype, op_of, shape, where
+from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, where
 from tiercast.target import Target
 
 _DTYPES = {

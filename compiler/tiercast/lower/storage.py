@@ -7,13 +7,12 @@ data; what can't be a window is refused with a reason and becomes a `copy` call.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from tiercast.ops.registry import DOMAIN, attr, op_of, shape
+from tiercast.ops.registry import DOMAIN, attr, dense_strides, op_of, shape
 
 FREE_OPS = frozenset({"Reshape", "Slice", "Concat"})  # may cost nothing
 
@@ -36,11 +35,6 @@ class StoragePlan:
 
     of: dict[ir.Value, Storage] = field(default_factory=dict)
     copies: dict[tuple[ir.Node, int], str] = field(default_factory=dict)
-
-
-def dense_strides(dims: Sequence[int]) -> tuple[int, ...]:
-    """Row-major strides in elements."""
-    return tuple(math.prod(dims[axis + 1 :]) for axis in range(len(dims)))
 
 
 def is_dense(dims: Sequence[int], strides: Sequence[int]) -> bool:

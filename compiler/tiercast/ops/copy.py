@@ -12,7 +12,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, View
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REQUIRED, Op, attr, dense_strides, dtype, shape, where
 
 MAX_AXES = 8
 
@@ -80,11 +80,6 @@ def _splits(dims: Sequence[int], axes: Sequence[int]) -> bool:
     return not rest
 
 
-def strides_of(dims: Sequence[int]) -> list[int]:
-    """Row-major strides in elements."""
-    return [math.prod(dims[axis + 1 :]) for axis in range(len(dims))]
-
-
 def emit_copy(
     layout: Layouter, x: ir.Value, axes: Sequence[tuple[int, int]], dims_out: Sequence[int], offset: int = 0
 ) -> ir.Value:
@@ -98,16 +93,6 @@ def emit_copy(
         "shape": list(dims_out),
     }
     return layout.emit("Copy", [x], attributes)[0]
-
-
-def transposed(layout: Layouter, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Physical transpose(x, axes): an alias when only unit dims move, else a Copy."""
-    dims = [shape(x)[axis] for axis in axes]
-    moving = [axis for axis in axes if shape(x)[axis] != 1]
-    if moving == sorted(moving):
-        return layout.alias(x, dims)
-    steps = strides_of(shape(x))
-    return emit_copy(layout, x, [(shape(x)[axis], steps[axis]) for axis in axes], dims)
 
 
 def _transpose(node: ir.Node, layout: Layouter) -> None:
@@ -127,7 +112,7 @@ def _expand(node: ir.Node, layout: Layouter) -> None:
     dims = (1,) * (len(dims_out) - len(layout.shape(x))) + layout.shape(x)
     axes = [
         (out, 0 if own == 1 else step)
-        for out, own, step in zip(dims_out, dims, strides_of(dims), strict=True)
+        for out, own, step in zip(dims_out, dims, dense_strides(dims), strict=True)
     ]
     layout.bind(node.outputs[0], emit_copy(layout, layout.plain(x), axes, dims_out))
 
@@ -138,7 +123,7 @@ def _tile(node: ir.Node, layout: Layouter) -> None:
     dims = layout.shape(x)
     axes = [
         axis
-        for times, dim, step in zip(repeats, dims, strides_of(dims), strict=True)
+        for times, dim, step in zip(repeats, dims, dense_strides(dims), strict=True)
         for axis in ((times, 0), (dim, step))
     ]
     made = emit_copy(

@@ -6,7 +6,6 @@ and a copy is made when a consumer demands an order that does not exist yet.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.registry import DOMAIN, const, dtype, ops, shape
+from tiercast.ops.registry import DOMAIN, const, dense_strides, dtype, ops, shape
 
 Perm = tuple[int, ...]
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
@@ -120,6 +119,18 @@ class Layouter:
             return physical
         return self.emit("Reshape", [physical], {"shape": [int(dim) for dim in new_shape]})[0]
 
+    def transpose(self, physical: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """transpose(physical, axes): free when only unit dims move, else a Copy."""
+        dims = [shape(physical)[axis] for axis in axes]
+        moving = [axis for axis in axes if shape(physical)[axis] != 1]
+        if moving == sorted(moving):
+            return self.alias(physical, dims)
+        steps = dense_strides(shape(physical))
+        strides = [steps[axis] for axis in axes]
+        return self.emit(
+            "Copy", [physical], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims}
+        )[0]
+
     def bind(self, value: ir.Value, physical: ir.Value, perm: Sequence[int] | None = None) -> None:
         """Declares that `physical` holds the ONNX value, in `perm` (default: logical order)."""
         order = tuple(int(axis) for axis in perm) if perm is not None else tuple(range(len(shape(value))))
@@ -143,17 +154,7 @@ class Layouter:
 
     def _reorder(self, value: ir.Value, have: Perm, wanted: Perm) -> ir.Value:
         source = self._forms[value][have]
-        axes = [have.index(axis) for axis in wanted]  # wanted axis k is the source's axis axes[k]
-        dims = [shape(source)[axis] for axis in axes]
-        moving = [axis for axis in axes if shape(source)[axis] != 1]
-        if moving == sorted(moving):  # only unit dims move: the memory is the same
-            made = self.alias(source, dims)
-        else:
-            dense = [math.prod(shape(source)[axis + 1 :]) for axis in range(len(axes))]
-            strides = [dense[axis] for axis in axes]
-            made = self.emit(
-                "Copy", [source], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims}
-            )[0]
+        made = self.transpose(source, [have.index(axis) for axis in wanted])
         made.metadata_props.setdefault("source", value.name or "")
         made.metadata_props.setdefault("perm", ",".join(map(str, wanted)))
         return made

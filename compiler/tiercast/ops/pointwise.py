@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.copy import transposed
 from tiercast.ops.layouter import Layouter, Perm
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.program import (
@@ -160,7 +159,7 @@ def in_order(layout: Layouter, value: ir.Value, perm: Perm, seen_as: Sequence[in
         return layout.constant(
             np.ascontiguousarray(np.transpose(array.reshape(dims), perm)), value.name or "const"
         )
-    return transposed(layout, layout.alias(layout.plain(value), dims), perm)
+    return layout.transpose(layout.alias(layout.plain(value), dims), perm)
 
 
 def _number(value: ir.Value, layout: Layouter) -> str | None:

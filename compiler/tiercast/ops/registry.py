@@ -7,8 +7,9 @@ defines one by subclassing `Op`; defining the class is its registration.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -117,6 +118,11 @@ def shape(value: ir.Value) -> tuple[int, ...]:
             f"value {value.name!r} has no static shape ({dims}); fix it with --input name:1x3x256x256"
         )
     return tuple(int(dim) for dim in dims)  # type: ignore[arg-type]
+
+
+def dense_strides(dims: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides in elements."""
+    return tuple(math.prod(dims[axis + 1 :]) for axis in range(len(dims)))
 
 
 def dtype(value: ir.Value) -> ir.DataType:

@@ -9,9 +9,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.copy import constant_ints, emit_copy, optional_ints, strides_of
+from tiercast.ops.copy import constant_ints, emit_copy, optional_ints
 from tiercast.ops.layouter import Layouter, Perm
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REQUIRED, Op, attr, dense_strides, dtype, shape, where
 
 
 class Slice(Op):
@@ -86,7 +86,7 @@ def _slice(node: ir.Node, layout: Layouter) -> None:
         made = window(layout, x, perm, starts, sizes)
     else:
         source = layout.as_perm(x, perm)
-        strides = strides_of(shape(source))
+        strides = dense_strides(shape(source))
         loops = [(sizes[axis], steps[axis] * stride) for axis, stride in zip(perm, strides, strict=True)]
         offset = sum(starts[axis] * stride for axis, stride in zip(perm, strides, strict=True))
         made = emit_copy(layout, source, loops, [sizes[axis] for axis in perm], offset)

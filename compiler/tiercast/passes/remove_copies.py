@@ -11,8 +11,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import insert_before, only_user, remove_dead, take_over
 from tiercast.ir.report import PassReport, label
 from tiercast.ir.slots import set_attribute
-from tiercast.ops.copy import strides_of
-from tiercast.ops.registry import DOMAIN, attr, shape
+from tiercast.ops.registry import DOMAIN, attr, dense_strides, shape
 from tiercast.passes.transposition import transposed, transposition
 
 
@@ -129,9 +128,9 @@ def _is_identity(node: ir.Node) -> bool:
         for dim, step in zip(attr(node, "dims"), attr(node, "in_strides"), strict=True)
         if dim != 1
     ]
-    dense = strides_of([dim for dim, _ in axes])
+    dense = dense_strides([dim for dim, _ in axes])
     whole = math.prod(shape(source)) == math.prod(attr(node, "dims"))
-    return whole and attr(node, "offset") == 0 and [step for _, step in axes] == dense
+    return whole and attr(node, "offset") == 0 and tuple(step for _, step in axes) == dense
 
 
 def _become_reshape(node: ir.Node) -> None:
@@ -156,7 +155,7 @@ def _become_reshape(node: ir.Node) -> None:
 def _join(inner: ir.Node, outer: ir.Node) -> bool:
     """Makes `outer` read what `inner` reads, when `outer` walks along axes of `inner` without a carry."""
     inner_dims, inner_steps = attr(inner, "dims"), attr(inner, "in_strides")
-    dense = strides_of(inner_dims)
+    dense = dense_strides(inner_dims)
     at = [int(item) for item in np.unravel_index(int(attr(outer, "offset")), inner_dims)]
     low, high = list(at), list(at)
     steps: list[int] = []

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from tiercast.ops.copy import strides_of
-from tiercast.ops.registry import DOMAIN, attr, shape
+from tiercast.ops.registry import DOMAIN, attr, dense_strides, shape
 
 
 def transposition(node: ir.Node, dims: tuple[int, ...]) -> tuple[int, ...] | None:
     """The perm with which a Copy of a value of `dims` (rank <= 5) is a transpose; None when it is no such."""
     if node.domain != DOMAIN or node.op_type != "Copy" or attr(node, "offset") != 0 or len(dims) > 5:
         return None
-    steps = strides_of(dims)
+    steps = dense_strides(dims)
     axes = zip(attr(node, "dims"), attr(node, "in_strides"), strict=True)
     walked = [(dim, step) for dim, step in axes if dim != 1]
     for perm in itertools.permutations(range(len(dims))):
@@ -27,7 +26,7 @@ def transposition(node: ir.Node, dims: tuple[int, ...]) -> tuple[int, ...] | Non
 
 def transposed(value: ir.Value, perm: Sequence[int], name: str) -> ir.Node:
     """A new Copy node that transposes `value`; its output is called `name`."""
-    steps = strides_of(shape(value))
+    steps = dense_strides(shape(value))
     dims = [shape(value)[axis] for axis in perm]
     order = [steps[axis] for axis in perm]
     attributes: dict[str, int | list[int]] = {"dims": dims, "in_strides": order, "offset": 0, "shape": dims}
