@@ -147,6 +147,18 @@ def example_inputs(size: int = 256) -> dict[str, Tensor]:
     }
 
 
+class Exported(nn.Module):
+    """The trained net with a named output, as the PyTorch front end wants it: {"mask": [N, 1, H, W]}."""
+
+    def __init__(self, net: StoriesSegmentation) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, frame: Tensor, previous_mask: Tensor) -> dict[str, Tensor]:
+        """Return the net's mask under its name."""
+        return {"mask": self.net(frame, previous_mask)}
+
+
 def export() -> tuple[nn.Module, dict[str, Tensor]]:
     """Return the trained module and its example inputs: the factory that the PyTorch front end calls."""
-    return load(), example_inputs()
+    return Exported(load()), example_inputs()

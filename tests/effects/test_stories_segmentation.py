@@ -78,7 +78,7 @@ def test_weights_fit_and_export_agrees_with_the_facts(model: ModuleType) -> None
     net, inputs = model.export()
     assert {name: list(value.shape) for name, value in inputs.items()} == facts["variants"][0]["inputs"]
     with torch.no_grad():
-        mask = net(**inputs)
+        mask = net(**inputs)["mask"]
     assert list(mask.shape) == [1, 1, 256, 256]
     assert bool(((mask >= 0) & (mask <= 1)).all())
 

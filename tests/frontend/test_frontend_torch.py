@@ -69,6 +69,15 @@ def test_a_module_with_example_inputs_in_order() -> None:
     assert_same(load((Small(), tuple(EXAMPLE.values()))))
 
 
+def test_a_dict_names_the_outputs_in_its_order() -> None:
+    class Named(Small):
+        def forward(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+            return {"soft": super().forward(image, mask), "hard": mask > 0.5}
+
+    model = load((Named(), EXAMPLE))
+    assert [value.name for value in model.graph.outputs] == ["soft", "hard"]
+
+
 def test_an_exported_program_and_its_file(tmp_path: Path) -> None:
     program = torch.export.export(Small().eval(), (), EXAMPLE)
     assert_same(load(program))

@@ -197,6 +197,7 @@ def _to_onnx(program: torch.export.ExportedProgram, origin: str) -> Any:
                 verbose=False,
                 report=False,
                 external_data=False,
+                output_names=_output_names(program),
             )
     except Exception as error:
         raise ModelError(
@@ -204,6 +205,14 @@ def _to_onnx(program: torch.export.ExportedProgram, origin: str) -> Any:
         ) from error
     assert exported is not None
     return ir.to_proto(exported.model)
+
+
+def _output_names(program: torch.export.ExportedProgram) -> list[str] | None:
+    """The keys of a program that returns a flat dict; None (the exporter names them) for any other result."""
+    spec = program.call_spec.out_spec
+    if spec is None or spec.type is not dict or not all(child.is_leaf() for child in spec.children()):
+        return None
+    return [str(key) for key in spec.context]
 
 
 def _refuse_silent_losses(program: torch.export.ExportedProgram, origin: str) -> None:
