@@ -208,8 +208,8 @@ def _run_tapped(
         from tiercast.session import Session
 
         return Session(path).run_tapped(arrays)[1]
+    from tiercast.lower.plan import NUMPY_DTYPES
     from tiercast.rig import run_tool
-    from tiercast.session import NUMPY_DTYPES
 
     with tempfile.TemporaryDirectory(prefix="tiercast-taps-") as name:
         folder = Path(name)

@@ -13,9 +13,8 @@ import numpy as np
 
 from tiercast.codegen.build import build
 from tiercast.errors import PackageError, UsageError
-from tiercast.lower.plan import Port
+from tiercast.lower.plan import NUMPY_DTYPES, Port
 from tiercast.package.file import read_package
-from tiercast.session import NUMPY_DTYPES
 from tiercast.target import Target, find_target
 
 

@@ -11,16 +11,7 @@ import numpy as np
 
 from tiercast import _native
 from tiercast.errors import PackageError, UsageError
-
-NUMPY_DTYPES = {
-    "f32": np.float32,
-    "f16": np.float16,
-    "s8": np.int8,
-    "u8": np.uint8,
-    "s32": np.int32,
-    "s64": np.int64,
-    "bool": np.bool_,
-}
+from tiercast.lower.plan import NUMPY_DTYPES
 
 
 @dataclass(frozen=True)
@@ -120,4 +111,4 @@ class Session:
 
 def _spec(port: tuple[str, str, list[int]]) -> TensorSpec:
     name, kind, dims = port
-    return TensorSpec(name, np.dtype(NUMPY_DTYPES[kind]), tuple(dims))
+    return TensorSpec(name, NUMPY_DTYPES[kind], tuple(dims))

@@ -12,21 +12,13 @@ import onnx_ir as ir
 
 from tiercast.errors import UsageError
 from tiercast.kernel import Case
+from tiercast.lower.plan import NUMPY_DTYPES
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN, ops
 
 _INPUT = re.compile(
     r"(?P<const>const\s+)?(?P<dims>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?(?:\s+range\((?P<low>[^,]+),(?P<high>[^)]+)\))?"
 )
-_DTYPES = {
-    "f32": np.float32,
-    "f16": np.float16,
-    "s8": np.int8,
-    "u8": np.uint8,
-    "s32": np.int32,
-    "s64": np.int64,
-    "bool": np.bool_,
-}
 
 
 def case_model(case: Case, seed: int = 0) -> tuple[ir.Model, dict[str, np.ndarray]]:
@@ -58,7 +50,7 @@ def _operand(
     if text.strip() == "-":
         return None
     found = _INPUT.fullmatch(text.strip())
-    if found is None or (found["dtype"] or "f32") not in _DTYPES:
+    if found is None or (found["dtype"] or "f32") not in NUMPY_DTYPES:
         raise UsageError(
             f"kernels.toml: input {text!r} is not understood; write '-', '1x13x17x19', 'const 33x19x3x3' "
             "or '4x9:s64 range(0,5)'"
@@ -76,7 +68,7 @@ def _operand(
 def _array(
     random: np.random.Generator, dims: tuple[int, ...], dtype: str, bounds: tuple[float, float] | None
 ) -> np.ndarray:
-    kind = _DTYPES[dtype]
+    kind = NUMPY_DTYPES[dtype]
     if dtype == "bool":
         return random.integers(0, 2, dims).astype(kind)
     if dtype in ("f32", "f16"):

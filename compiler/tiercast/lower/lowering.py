@@ -12,7 +12,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.kernel import Row, choose, families
 from tiercast.lower.arena import Lifetime, plan_arena
-from tiercast.lower.plan import Plan, Port, Step, Tensor, WeightsSegment
+from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, View
@@ -28,7 +28,6 @@ _DTYPES = {
     ir.DataType.INT64: "s64",
     ir.DataType.BOOL: "bool",
 }
-DTYPE_BYTES = {"f32": 4, "f16": 2, "s8": 1, "u8": 1, "s32": 4, "s64": 8, "bool": 1}
 
 
 def dtype_name(value: ir.Value) -> str:
@@ -36,7 +35,7 @@ def dtype_name(value: ir.Value) -> str:
     kind = dtype(value)
     if kind not in _DTYPES:
         raise GraphError(
-            f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(DTYPE_BYTES)}"
+            f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(NUMPY_DTYPES)}"
         )
     return _DTYPES[kind]
 
@@ -306,7 +305,7 @@ class _Planner:
         at = self._storage.of[owner]
         place, index, base = self._places[at.root]
         kind = dtype_name(at.root)
-        offset = base + (at.offset + window.offset) * DTYPE_BYTES[kind]
+        offset = base + (at.offset + window.offset) * NUMPY_DTYPES[kind].itemsize
         source = whole.metadata_props.get("source", "") if whole is not None else ""
         perm = whole.metadata_props.get("perm", "") if whole is not None else ""
         order = tuple(int(axis) for axis in perm.split(",")) if perm else ()
@@ -329,7 +328,7 @@ def _owns_whole_root(value: ir.Value, at: Storage) -> bool:
 
 
 def _bytes(value: ir.Value) -> int:
-    return math.prod(shape(value)) * DTYPE_BYTES[dtype_name(value)]
+    return math.prod(shape(value)) * NUMPY_DTYPES[dtype_name(value)].itemsize
 
 
 def refusals(model: ir.Model) -> list[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tiercast.lower.plan import Plan, Tensor
-
-_DTYPE_BYTES = {"f32": 4, "f16": 2, "s8": 1, "u8": 1, "s32": 4, "s64": 8, "bool": 1}
+from tiercast.lower.plan import NUMPY_DTYPES, Plan, Tensor
 
 
 @dataclass
@@ -29,12 +27,12 @@ class Block:
 def extent_bytes(tensor: Tensor) -> int:
     """Bytes from a tensor's first to its last element, both included."""
     span = sum((dim - 1) * stride for dim, stride in zip(tensor.dims, tensor.strides, strict=True))
-    return (span + 1) * _DTYPE_BYTES[tensor.dtype]
+    return (span + 1) * NUMPY_DTYPES[tensor.dtype].itemsize
 
 
 def dense_bytes(tensor: Tensor) -> int:
     """Bytes of a tensor's elements alone."""
-    return math.prod(tensor.dims) * _DTYPE_BYTES[tensor.dtype]
+    return math.prod(tensor.dims) * NUMPY_DTYPES[tensor.dtype].itemsize
 
 
 def memory_map(plan: Plan) -> list[Block]:

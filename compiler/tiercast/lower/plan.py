@@ -8,6 +8,17 @@ import numpy as np
 
 ALIGNMENT_BYTES = 64
 
+# The element types the runtime holds, in the order of package.fbs's DType.
+NUMPY_DTYPES: dict[str, np.dtype] = {
+    "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
+    "s8": np.dtype(np.int8),
+    "u8": np.dtype(np.uint8),
+    "s32": np.dtype(np.int32),
+    "s64": np.dtype(np.int64),
+    "bool": np.dtype(np.bool_),
+}
+
 
 @dataclass(frozen=True)
 class Tensor:

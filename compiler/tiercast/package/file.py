@@ -14,14 +14,14 @@ import numpy as np
 import xxhash
 
 from tiercast.errors import PackageError
-from tiercast.lower.plan import Plan, Port, Step, Tensor
+from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor
 from tiercast.package import schema
 
 MAGIC = b"TIERCAST"
 VERSION = 1
 HEADER_BYTES = 64
 SEGMENT_BYTES = 16384  # Android's largest page: the weights map straight from the file on every device
-_DTYPES = ("f32", "f16", "s8", "u8", "s32", "s64", "bool")
+_DTYPES = tuple(NUMPY_DTYPES)
 _PLACES = ("arena", "weights", "input", "output")
 
 
