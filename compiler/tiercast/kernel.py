@@ -92,10 +92,15 @@ class KernelFamily:
 
 @dataclass(frozen=True)
 class Choice:
-    """The row that was chosen and, for each better one, why it was refused."""
+    """The row that was chosen and, for each better one, why it was refused.
+
+    better: names of those refused only for a feature beyond the target's least device; the runtime binds
+    them where the CPU has it.
+    """
 
     row: Row
     refused: tuple[str, ...]
+    better: tuple[str, ...] = ()
 
 
 @cache
@@ -125,12 +130,17 @@ def choose(op: str, has: frozenset[str], accept: Accept | None = None) -> Choice
     refuse.
     """
     refused: list[str] = []
+    better: list[str] = []
     for row in rows_of(op):
         missing = row.needs - has
-        reason = f"target lacks {', '.join(sorted(missing))}" if missing else accept(row) if accept else None
-        if reason is None:
-            return Choice(row, tuple(refused))
-        refused.append(f"{row.name}: {reason}")
+        known = row.isa in has  # the target has its instruction set, and perhaps the rest on some devices
+        reason = accept(row) if accept and (known or not missing) else None
+        if reason is None and not missing:
+            return Choice(row, tuple(refused), tuple(better))
+        if reason is None and known:
+            better.append(row.name)
+        lacks = f"target lacks {', '.join(sorted(missing))}"
+        refused.append(f"{row.name}: {lacks if missing else reason}")
     raise UsageError(f"kernels: every row of {op!r} was refused: {'; '.join(refused)}")
 
 

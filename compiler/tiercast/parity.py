@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tiercast.errors import UsageError
+from tiercast.errors import TiercastError, UsageError
 from tiercast.inputs import random_inputs
 from tiercast.lower.plan import Plan, Step, Tensor
 from tiercast.package.file import read_package
@@ -145,7 +145,16 @@ def verify(
     arrays = complete_inputs(plan, inputs, seed)
     judge, run_reference = reference(source)
     got = _run(path, arrays, place, cpu)
-    expected = run_reference(arrays)
+    try:
+        expected = run_reference(arrays)
+    except TiercastError:
+        raise
+    except Exception as error:  # whatever the judge says of inputs that are not this model's
+        names = ", ".join(arrays)
+        raise UsageError(
+            f"{judge} can't run the model on the inputs {names} of {path}: {error}; "
+            "is it the model of this package?"
+        ) from error
     if len(expected) != len(got):
         raise UsageError(
             f"{path} has {len(got)} outputs, the model {len(expected)}; is it the model of this package?"

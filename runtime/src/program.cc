@@ -108,6 +108,10 @@ tc_status bind_step(const Package& package, uint32_t index, const tc_library& li
   const char* op = text(planned.op());
   const bool in_place = is_in_place(*package.plan, planned);
   Reasons reasons;
+  for (uint32_t i = 0; i < length(planned.better()); ++i) {
+    const tc_kernel* better = find_kernel(library, op, text(planned.better()->Get(i)));
+    if (better != nullptr && accepts(*better, features, in_place, step, &reasons)) return TC_OK;
+  }
   const tc_kernel* chosen = find_kernel(library, op, text(planned.kernel()));
   if (chosen != nullptr && accepts(*chosen, features, in_place, step, &reasons)) return TC_OK;
   bool op_known = chosen != nullptr;

@@ -12,7 +12,10 @@ import pytest
 from tests.kernels.batch import Job, jobs, listing
 from tests.kernels.samples import check, expected, rows_for
 from tiercast.codegen.build import build
-from tiercast.kernel import Row
+from tiercast.kernel import Row, families
+from tiercast.lower.case import case_model
+from tiercast.lower.lowering import lower_graph
+from tiercast.package.file import write_package
 from tiercast.rig import bound_kernels, emulator
 from tiercast.target import find_target
 
@@ -76,6 +79,17 @@ def test_dispatch_follows_the_cpu(row: Row, folder: Path) -> None:
     middle = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a76")}
     assert row.name in newest and row.name not in oldest
     assert (row.name in middle) == (row.needs <= {"neon", "fp16", "dotprod"})
+
+
+@pytest.mark.qemu("linux-arm64")
+@pytest.mark.parametrize("row", EXTRA, ids=lambda row: row.name)
+def test_a_package_for_the_least_device_runs_better_rows_where_the_cpu_can(row: Row, folder: Path) -> None:
+    model, _ = case_model(families()[row.folder].samples[0])
+    package = write_package(
+        lower_graph(model, find_target("linux-arm64")), folder / f"least-{row.name}.tcpkg"
+    )
+    assert row.name in {step["kernel"] for step in bound_kernels(package, "linux-arm64", "max")}
+    assert row.name not in {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a53")}
 
 
 @pytest.mark.qemu("linux-arm64")

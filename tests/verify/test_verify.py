@@ -6,6 +6,8 @@ import pkgutil
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 from tiny_model import tiny_model
 
@@ -47,6 +49,17 @@ def test_a_good_package_agrees_on_any_seed(package: Path) -> None:
         report = verify(tiny_model(), package, seed=seed)
         assert report.ok and report.first_wrong is None
         assert report.outputs[0].name == "mask" and report.outputs[0].shape == (1, 4, 8, 8)
+
+
+@pytest.mark.native
+def test_another_model_is_named_as_the_reason(package: Path) -> None:
+    other = onnx.helper.make_model(
+        onnx.parser.parse_graph("other (float[1,2] a) => (float[1,2] b) { b = Relu(a) }"),
+        opset_imports=[onnx.helper.make_opsetid("", 23)],
+        ir_version=10,
+    )
+    with pytest.raises(UsageError, match="is it the model of"):
+        verify(other, package)
 
 
 @pytest.mark.native

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.kernel import Row, choose, families
+from tiercast.kernel import Choice, Row, choose, families
 from tiercast.lower.arena import Lifetime, plan_arena
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
@@ -55,12 +55,12 @@ class GraphLowering:
         self._target = target
         self._storage = storage
         self._prefer = prefer
-        self._refused: dict[str, tuple[str, ...]] = {}
+        self._choices: dict[str, Choice] = {}
 
     def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
         """See `Lowering.choose`."""
         choice = choose(op, self._target.has, self._only_preferred(op, accept))
-        self._refused[choice.row.name] = choice.refused
+        self._choices[choice.row.name] = choice
         return choice.row
 
     def const(self, array: np.ndarray, label: str) -> Const:
@@ -81,10 +81,10 @@ class GraphLowering:
     ) -> None:
         """See `Lowering.call`."""
         packed = families()[row.folder].pack_params(params)
-        refused = self._refused.get(row.name, ())
+        choice = self._choices.get(row.name, Choice(row, ()))
         macs = op_of(node).macs(node) if node.domain == DOMAIN else 0
         self.calls.append(
-            KernelCall(node, row, refused, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs)
+            KernelCall(node, choice, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs)
         )
 
     def lower(self, node: ir.Node) -> None:
@@ -273,9 +273,10 @@ class _Planner:
     def _step(self, call: KernelCall) -> Step:
         return Step(
             name=call.node.name or "",
-            op=call.row.op,
-            kernel=call.row.name,
-            refused=call.refused,
+            op=call.choice.row.op,
+            kernel=call.choice.row.name,
+            refused=call.choice.refused,
+            better=call.choice.better,
             inputs=tuple(self._tensor(operand) for operand in call.inputs),
             outputs=tuple(self._tensor(operand) for operand in call.outputs),
             params=call.params,

@@ -41,7 +41,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call; operands are tensor numbers, -1 for an absent one."""
+    """One kernel call; operands are tensor numbers, -1 for an absent one.
+
+    refused, better: see `kernel.Choice`.
+    """
 
     name: str
     op: str
@@ -52,6 +55,7 @@ class Step:
     params: bytes
     scratch_bytes: int
     macs: int
+    better: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

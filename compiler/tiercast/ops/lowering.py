@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from tiercast.kernel import Row
+from tiercast.kernel import Choice, Row
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,10 @@ Operand = ir.Value | Const | View | None
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One step to be: which row, on which operands, with which params (already packed)."""
+    """One step to be: which row was chosen, on which operands, with which params (already packed)."""
 
     node: ir.Node
-    row: Row
-    refused: tuple[str, ...]
+    choice: Choice
     inputs: tuple[Operand, ...]
     outputs: tuple[ir.Value | View, ...]
     params: bytes

@@ -143,6 +143,7 @@ def _encode_step(step: Step) -> Any:
         step.kernel,
         list(step.refused),
     )
+    packed.better = list(step.better)
     packed.inputs, packed.outputs = np.array(step.inputs, np.int32), np.array(step.outputs, np.int32)
     packed.params = np.frombuffer(step.params, np.uint8)
     packed.scratchBytes, packed.macs = step.scratch_bytes, step.macs
@@ -192,6 +193,7 @@ def _decode_step(packed: Any) -> Step:
         op=_text(packed.op),
         kernel=_text(packed.kernel),
         refused=tuple(_text(line) for line in packed.refused or []),
+        better=tuple(_text(name) for name in packed.better or []),
         inputs=_ints(packed.inputs),
         outputs=_ints(packed.outputs),
         params=bytes(bytearray(_ints(packed.params))),
