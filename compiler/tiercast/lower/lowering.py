@@ -49,9 +49,8 @@ class GraphLowering:
 
     def __init__(self, target: Target, storage: StoragePlan, prefer: str | None = None) -> None:
         self.calls: list[KernelCall] = []
-        self.constants: list[np.ndarray] = []
+        self.constants: list[Tensor] = []
         self.weights = WeightsSegment()
-        self.offsets: list[int] = []
         self._target = target
         self._storage = storage
         self._prefer = prefer
@@ -65,9 +64,9 @@ class GraphLowering:
 
     def const(self, array: np.ndarray, label: str) -> Const:
         """See `Lowering.const`."""
-        del label  # constants are deduplicated by content; the label serves a reader of the op
-        self.offsets.append(self.weights.add(array))
-        self.constants.append(array)
+        kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
+        strides, offset = dense_strides(array.shape), self.weights.add(array)
+        self.constants.append(Tensor(label, kind, array.shape, strides, "weights", offset))
         return Const(len(self.constants) - 1)
 
     def call(
@@ -81,7 +80,7 @@ class GraphLowering:
     ) -> None:
         """See `Lowering.call`."""
         packed = families()[row.folder].pack_params(params)
-        choice = self._choices.get(row.name, Choice(row, ()))
+        choice = self._choices[row.name]
         macs = op_of(node).macs(node) if node.domain == DOMAIN else 0
         self.calls.append(
             KernelCall(node, choice, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs)
@@ -163,7 +162,7 @@ class _Planner:
         self._storage = storage
         self._low = low
         self._plan = Plan(target.name)
-        self._tensors: dict[tuple[Any, ...], int] = {}
+        self._tensors: dict[Tensor, int] = {}
         self._places: dict[ir.Value, tuple[str, int, int]] = {}  # root -> place, index, byte offset
 
     def plan(self) -> Plan:
@@ -288,19 +287,11 @@ class _Planner:
         if operand is None:
             return -1
         if isinstance(operand, Const):
-            return self._constant(operand)
+            return self._intern(self._low.constants[operand.index])
         if isinstance(operand, View):
             return self._value_tensor(operand.value, operand)
         window = self._low.window(operand)
         return self._value_tensor(window.value, window, operand)
-
-    def _constant(self, operand: Const) -> int:
-        array = self._low.constants[operand.index]
-        kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
-        strides = dense_strides(array.shape)
-        return self._intern(
-            Tensor("", kind, array.shape, strides, "weights", self._low.offsets[operand.index])
-        )
 
     def _value_tensor(self, owner: ir.Value, window: View, whole: ir.Value | None = None) -> int:
         at = self._storage.of[owner]
@@ -316,11 +307,10 @@ class _Planner:
         )
 
     def _intern(self, tensor: Tensor) -> int:
-        key = (tensor,)
-        if key not in self._tensors:
-            self._tensors[key] = len(self._plan.tensors)
+        if tensor not in self._tensors:
+            self._tensors[tensor] = len(self._plan.tensors)
             self._plan.tensors.append(tensor)
-        return self._tensors[key]
+        return self._tensors[tensor]
 
 
 def _owns_whole_root(value: ir.Value, at: Storage) -> bool:

@@ -58,7 +58,7 @@ class Lowering(Protocol):
         """
 
     def const(self, array: np.ndarray, label: str) -> Const:
-        """Puts an array in the weights segment (C order, deduplicated, 64-byte aligned)."""
+        """Puts an array, called `label` in the plan, in the weights segment (C order, once, aligned)."""
 
     def call(
         self,
