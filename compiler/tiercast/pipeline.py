@@ -35,6 +35,7 @@ from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
 from tiercast.target import Target, find_target
+from tiercast.tuning import Decisions
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,30 @@ class Stage:
         """The pass's name, as `--print-after` takes it."""
         return self.run.__name__
 
+    def apply(self, model: ir.Model, decisions: Decisions) -> PassReport:
+        """Runs the pass; this kind rewrites whatever the target."""
+        del decisions
+        return self.run(model)
 
-STAGES: tuple[Stage, ...] = (
+
+@dataclass(frozen=True)
+class DecidingStage:
+    """A pass that rewrites only where that is faster on the target: it asks `Decisions` (see `tuning.py`)."""
+
+    run: Callable[[ir.Model, Decisions], PassReport]
+    spec: str
+
+    @property
+    def name(self) -> str:
+        """The pass's name, as `--print-after` takes it."""
+        return self.run.__name__
+
+    def apply(self, model: ir.Model, decisions: Decisions) -> PassReport:
+        """Runs the pass."""
+        return self.run(model, decisions)
+
+
+STAGES: tuple[Stage | DecidingStage, ...] = (
     # ONNX operators, in the model's own memory order
     Stage(fold_constants, "imported"),
     Stage(split_composites, "imported"),
@@ -77,6 +100,7 @@ class Compilation:
     model: ir.Model
     plan: Plan
     target: Target
+    decisions: Decisions
     reports: list[PassReport] = field(default_factory=list)
     times_ms: dict[str, float] = field(default_factory=dict)
     copies: list[str] = field(default_factory=list)
@@ -125,14 +149,15 @@ def compile_plan(
     check(model, "loaded")
     if watch:
         watch("load", model)
-    done = Compilation(model, Plan(target), chosen)
+    done = Compilation(model, Plan(target), chosen, Decisions(chosen))
     for stage in STAGES:
         _run_stage(stage, done, watch)
     started = time.perf_counter()
-    done.plan = lower_graph(done.model, chosen, prefer)
+    done.plan = lower_graph(done.model, chosen, prefer, done.decisions)
     done.copies = refusals(done.model)
     done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
     done.plan.facts = {"compiler": f"tiercast {__version__}", "model": _stem(source, model), "target": target}
+    done.plan.facts |= done.decisions.facts()
     return done
 
 
@@ -158,9 +183,9 @@ def check_stage_name(name: str) -> str:
     return name
 
 
-def _run_stage(stage: Stage, done: Compilation, watch: Watch | None) -> None:
+def _run_stage(stage: Stage | DecidingStage, done: Compilation, watch: Watch | None) -> None:
     started = time.perf_counter()
-    done.reports.append(stage.run(done.model))
+    done.reports.append(stage.apply(done.model, done.decisions))
     done.times_ms[stage.name] = (time.perf_counter() - started) * 1e3
     check(done.model, stage.spec)
     if watch:

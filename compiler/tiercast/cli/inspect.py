@@ -27,6 +27,9 @@ def command(
     target: Annotated[str, typer.Option("--target", "-t", help="Target that --after compiles for.")] = "host",
     inputs: Inputs = None,
     refusals: Annotated[bool, typer.Option(help="Show why better kernels were refused.")] = False,
+    decisions: Annotated[
+        bool, typer.Option(help="Show what decided between algorithms: a measurement or a prediction.")
+    ] = False,
     memory: Annotated[bool, typer.Option(help="Show the arena's blocks.")] = False,
     kernel: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show the rendered source of this kernel row.")
@@ -45,7 +48,7 @@ def command(
         emit({"kernel": kernel, "source": source}, json, lambda console: console.print(source, markup=False))
     elif what is not None and what.endswith(".tcpkg"):
         found = package_facts(Path(what))
-        emit(found, json, lambda console: _show_package(console, found, refusals, memory))
+        emit(found, json, lambda console: _show_package(console, found, refusals, decisions, memory))
     else:
         assert what is not None
         model = _model(what, after, target, parse_shapes(inputs))
@@ -61,13 +64,16 @@ def package_facts(path: Path) -> dict[str, Any]:
     """Everything a package says, for people and for JSON."""
     from tiercast.lower.memory_map import memory_map
     from tiercast.package.file import read_package
+    from tiercast.tuning import DECIDED
 
     plan = read_package(path)
+    decided = {key.removeprefix(DECIDED): text for key, text in plan.facts.items() if key.startswith(DECIDED)}
     return {
         "package": str(path),
         "package_bytes": path.stat().st_size,
         "target": plan.target,
-        "facts": plan.facts,
+        "facts": {key: text for key, text in plan.facts.items() if not key.startswith(DECIDED)},
+        "decisions": decided,
         "arena_bytes": plan.arena_bytes,
         "weights_bytes": len(plan.weights),
         "macs": sum(step.macs for step in plan.steps),
@@ -160,7 +166,9 @@ def _show_model(console: Console, facts: dict[str, Any]) -> None:
         console.print(facts["graph"], markup=False)
 
 
-def _show_package(console: Console, found: dict[str, Any], refusals: bool, memory: bool) -> None:
+def _show_package(
+    console: Console, found: dict[str, Any], refusals: bool, decisions: bool, memory: bool
+) -> None:
     sizes = {key: bytes_text(found[f"{key}_bytes"]) for key in ("package", "weights", "arena")}
     console.print(
         f"{found['package']}: {sizes['package']}, target {found['target']}, {len(found['steps'])} steps, "
@@ -185,6 +193,9 @@ def _show_package(console: Console, found: dict[str, Any], refusals: bool, memor
             for line in step["refused"]:
                 rows.add_row("", f"  refused {line}", "", "", "", "")
     console.print(rows)
+    if decisions:
+        for key, text in found["decisions"].items():
+            console.print(f"{key}: {text}", markup=False)
     if memory:
         _show_memory(console, found["memory"])
 

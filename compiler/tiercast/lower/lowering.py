@@ -18,6 +18,7 @@ from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, View
 from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, where
 from tiercast.target import Target
+from tiercast.tuning import Decisions
 
 _DTYPES = {
     ir.DataType.FLOAT: "f32",
@@ -47,20 +48,25 @@ class GraphLowering:
     of one row).
     """
 
-    def __init__(self, target: Target, storage: StoragePlan, prefer: str | None = None) -> None:
+    def __init__(self, decisions: Decisions, storage: StoragePlan, prefer: str | None = None) -> None:
         self.calls: list[KernelCall] = []
         self.constants: list[Tensor] = []
         self.weights = WeightsSegment()
-        self._target = target
+        self._decisions = decisions
         self._storage = storage
         self._prefer = prefer
         self._choices: dict[str, Choice] = {}
 
     def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
         """See `Lowering.choose`."""
-        choice = choose(op, self._target.has, self._only_preferred(op, accept))
+        choice = choose(op, self._decisions.target.has, self._only_preferred(op, accept))
         self._choices[choice.row.name] = choice
         return choice.row
+
+    def decide(self, key: str, candidates: Mapping[str, float]) -> str:
+        """See `Lowering.decide`; the op of the preferred row goes before all."""
+        preferred = next((op for op in candidates if self._rows_preferred(op)), None)
+        return self._decisions.decide(key, candidates) if preferred is None else preferred
 
     def const(self, array: np.ndarray, label: str) -> Const:
         """See `Lowering.const`."""
@@ -101,13 +107,7 @@ class GraphLowering:
     def _only_preferred(
         self, op: str, accept: Callable[[Row], str | None] | None
     ) -> Callable[[Row], str | None] | None:
-        rows = [
-            row
-            for family in families().values()
-            for row in family.rows
-            if row.name == self._prefer and row.op == op
-        ]
-        if not rows:
+        if not self._rows_preferred(op):
             return accept
 
         def check(row: Row) -> str | None:
@@ -116,6 +116,11 @@ class GraphLowering:
             return accept(row) if accept else None
 
         return check
+
+    def _rows_preferred(self, op: str) -> bool:
+        return any(
+            row.name == self._prefer and row.op == op for family in families().values() for row in family.rows
+        )
 
     def _copy_refused(self, node: ir.Node) -> None:
         for index, value in enumerate(node.inputs):
@@ -142,13 +147,17 @@ def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[Vi
     return source, View(out.value, source.dims, out.strides, out.offset + before * out.strides[axis])
 
 
-def lower_graph(model: ir.Model, target: Target, prefer: str | None = None) -> Plan:
+def lower_graph(
+    model: ir.Model, target: Target, prefer: str | None = None, decisions: Decisions | None = None
+) -> Plan:
     """Lowers a physical model to a plan for `target` (its `has` decides the rows).
+
+    decisions: what decides between algorithms; by default predictions alone.
 
     Raises GraphError where a node can't be lowered, naming the node and the rule.
     """
     storage = place_values(model.graph)
-    low = GraphLowering(target, storage, prefer)
+    low = GraphLowering(decisions or Decisions(target), storage, prefer)
     for node in model.graph:
         low.lower(node)
     return _Planner(model.graph, storage, low, target).plan()

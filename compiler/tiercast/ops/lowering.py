@@ -57,6 +57,12 @@ class Lowering(Protocol):
         Refusals are kept.
         """
 
+    def decide(self, key: str, candidates: Mapping[str, float]) -> str:
+        """The candidate to take; see `tuning.Decisions`. Candidates that are kernel ops bear the op's name.
+
+        key: `ops.registry.shape_key` of what is decided on; candidates: name -> predicted microseconds.
+        """
+
     def const(self, array: np.ndarray, label: str) -> Const:
         """Puts an array, called `label` in the plan, in the weights segment (C order, once, aligned)."""
 

@@ -139,9 +139,29 @@ def const(value: ir.Value | None) -> np.ndarray | None:
     return value.const_value.numpy()
 
 
+def shape_key(node: ir.Node) -> str:
+    """What decides how long a physical node takes, as text: op, dims of operands and results, attributes that
+    differ from their defaults: "Conv2d(1x28x28x64, 64x64x3x3) -> 1x28x28x64 pads=1,1,1,1".
+    """
+    operands = ", ".join("-" if value is None else _dims_text(value) for value in node.inputs)
+    results = ", ".join(_dims_text(value) for value in node.outputs)
+    defaults = op_of(node).attributes
+    own = {name: attr(node, name) for name in sorted(defaults)}
+    changed = [f" {name}={_attr_text(value)}" for name, value in own.items() if value != defaults[name]]
+    return f"{node.op_type}({operands}) -> {results}{''.join(changed)}"
+
+
 def where(node: ir.Node) -> str:
     """How errors name a node: node "conv_12" (Conv)."""
     return f'node "{node.name or node.outputs[0].name}" ({node.op_type})'
+
+
+def _dims_text(value: ir.Value) -> str:
+    return "x".join(str(dim) for dim in shape(value)) or "scalar"
+
+
+def _attr_text(value: Any) -> str:
+    return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
 def _subclasses(cls: type[Op]) -> list[type[Op]]:
