@@ -81,6 +81,11 @@ class Session:
         """Bytes of the weights segment, mapped from the file."""
         return self._native.weights_bytes
 
+    @property
+    def prepared_bytes(self) -> int:
+        """Bytes of constants made from the weights when the session opened."""
+        return self._native.prepared_bytes
+
     def _ordered(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         known = [spec.name for spec in self.inputs]
         for name in inputs:

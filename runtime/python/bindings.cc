@@ -175,6 +175,7 @@ class PySession {
 
   uint64_t arena_bytes() const { return tc_session_arena_bytes(get()); }
   uint64_t weights_bytes() const { return tc_session_weights_bytes(get()); }
+  uint64_t prepared_bytes() const { return tc_session_prepared_bytes(get()); }
   uint64_t scratch_bytes() const { return tc_session_scratch_bytes(get()); }
 
   std::vector<py::array> run(const std::vector<py::array>& inputs) { return run_observed(inputs, nullptr); }
@@ -300,6 +301,7 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("steps", &PySession::steps)
       .def_property_readonly("arena_bytes", &PySession::arena_bytes)
       .def_property_readonly("weights_bytes", &PySession::weights_bytes)
+      .def_property_readonly("prepared_bytes", &PySession::prepared_bytes)
       .def_property_readonly("scratch_bytes", &PySession::scratch_bytes)
       .def("run", &PySession::run, py::arg("inputs"))
       .def("run_tapped", &PySession::run_tapped, py::arg("inputs"))

@@ -17,6 +17,13 @@ constexpr uint64_t kSharedMacs = 32768, kSharedElements = 8192;
 
 alignas(8) constexpr uint8_t kNoParams[8] = {};
 
+// All steps of a plan in one row: the prepare steps, then those of a run.
+uint32_t step_total(const fb::Plan& plan) { return length(plan.prepare()) + length(plan.steps()); }
+const fb::Step& step_at(const fb::Plan& plan, uint32_t index) {
+  const uint32_t prepares = length(plan.prepare());
+  return index < prepares ? *plan.prepare()->Get(index) : *plan.steps()->Get(index - prepares);
+}
+
 // Where operands without `constant` point during `check`: a page that is never mapped, so that a check which looks is found out.
 void* nowhere() { return reinterpret_cast<void*>(uintptr_t{64}); }
 
@@ -101,10 +108,10 @@ const tc_kernel* find_kernel(const tc_library& library, const char* op, const ch
   return nullptr;
 }
 
-// Binds `step`, whose views are filled.
+// Binds step number `index`, whose views are filled.
 tc_status bind_step(const Package& package, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step,
                     tc_error* error) {
-  const fb::Step& planned = *package.plan->steps()->Get(index);
+  const fb::Step& planned = step_at(*package.plan, index);
   const char* op = text(planned.op());
   const bool in_place = is_in_place(*package.plan, planned);
   Reasons reasons;
@@ -124,14 +131,15 @@ tc_status bind_step(const Package& package, uint32_t index, const tc_library& li
   if (!op_known)
     reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package",
                 library.target);
-  return fail(error, TC_ERROR_KERNEL, "%s step %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label, index, text(planned.name()),
-              op, reasons.text);
+  const uint32_t prepares = length(package.plan->prepare());
+  return fail(error, TC_ERROR_KERNEL, "%s %sstep %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label,
+              index < prepares ? "prepare " : "", index < prepares ? index : index - prepares, text(planned.name()), op, reasons.text);
 }
 
 // Counts views, and those among them that live in the caller's buffers.
 void count_views(const fb::Plan& plan, Program* program) {
-  for (uint32_t i = 0; i < length(plan.steps()); ++i) {
-    const fb::Step& step = *plan.steps()->Get(i);
+  for (uint32_t i = 0; i < step_total(plan); ++i) {
+    const fb::Step& step = step_at(plan, i);
     for (const auto* operands : {step.inputs(), step.outputs()}) {
       for (uint32_t j = 0; j < length(operands); ++j) {
         ++program->view_count;
@@ -159,9 +167,9 @@ tc_view* fill_call(const Package& package, const fb::Step& planned, tc_view* vie
 
 tc_status bind_all(const Package& package, const tc_library& library, uint64_t features, Program* program, tc_error* error) {
   tc_view* views = program->views;
-  for (uint32_t i = 0; i < program->step_count; ++i) {
-    const fb::Step& planned = *package.plan->steps()->Get(i);
-    BoundStep* step = &program->steps[i];
+  for (uint32_t i = 0; i < step_total(*package.plan); ++i) {
+    const fb::Step& planned = step_at(*package.plan, i);
+    BoundStep* step = &program->prepare[i];
     views = fill_call(package, planned, views, &step->call);
     const tc_status status = bind_step(package, i, library, features, step, error);
     if (status != TC_OK) return status;
@@ -174,9 +182,11 @@ tc_status bind_all(const Package& package, const tc_library& library, uint64_t f
 }  // namespace
 
 tc_status program_bind(const Package& package, const tc_library* library, uint64_t features, Program* program, tc_error* error) {
+  program->prepare_count = length(package.plan->prepare());
   program->step_count = length(package.plan->steps());
   count_views(*package.plan, program);
-  program->steps = make_array<BoundStep>(static_cast<uint64_t>(program->step_count));
+  program->prepare = make_array<BoundStep>(step_total(*package.plan));
+  program->steps = program->prepare == nullptr ? nullptr : program->prepare + program->prepare_count;
   program->views = make_array<tc_view>(static_cast<uint64_t>(program->view_count));
   program->port_views = make_array<PortView>(static_cast<uint64_t>(program->port_view_count));
   tc_status status = TC_ERROR_MEMORY;
@@ -189,17 +199,18 @@ tc_status program_bind(const Package& package, const tc_library* library, uint64
   return status;
 }
 
-void program_place(const Package& package, uint8_t* arena, Program* program) {
+void program_place(const Package& package, uint8_t* arena, uint8_t* prepared, Program* program) {
   const fb::Plan& plan = *package.plan;
   tc_view* view = program->views;
   PortView* port_view = program->port_views;
-  for (uint32_t i = 0; i < length(plan.steps()); ++i) {
-    const fb::Step& step = *plan.steps()->Get(i);
+  for (uint32_t i = 0; i < step_total(plan); ++i) {
+    const fb::Step& step = step_at(plan, i);
     for (const auto* operands : {step.inputs(), step.outputs()}) {
       for (uint32_t j = 0; j < length(operands); ++j, ++view) {
         if (operands->Get(j) < 0) continue;
         const fb::Tensor& tensor = *plan.tensors()->Get(static_cast<uint32_t>(operands->Get(j)));
         if (tensor.place() == fb::Place::arena) view->data = arena + tensor.offset();
+        if (tensor.place() == fb::Place::prepared) view->data = prepared + tensor.offset();
         if (tensor.place() == fb::Place::input) *port_view++ = {view, tensor.offset(), tensor.index(), false};
         if (tensor.place() == fb::Place::output) *port_view++ = {view, tensor.offset(), tensor.index(), true};
       }
@@ -208,7 +219,7 @@ void program_place(const Package& package, uint8_t* arena, Program* program) {
 }
 
 void program_free(Program* program) {
-  free(program->steps);
+  free(program->prepare);
   free(program->views);
   free(program->port_views);
   *program = Program();

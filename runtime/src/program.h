@@ -22,10 +22,11 @@ struct PortView {
 };
 
 struct Program {
+  BoundStep* prepare = nullptr;  // run once when the session opens; `steps` lie behind them
   BoundStep* steps = nullptr;
   tc_view* views = nullptr;  // of all operands of all steps
   PortView* port_views = nullptr;
-  int64_t step_count = 0, view_count = 0, port_view_count = 0;
+  int64_t prepare_count = 0, step_count = 0, view_count = 0, port_view_count = 0;
   uint64_t scratch_bytes = 0;  // the most that one step wants per thread
 };
 
@@ -34,8 +35,8 @@ struct Program {
 // row was refused. On failure *program is freed.
 tc_status program_bind(const Package& package, const tc_library* library, uint64_t features, Program* program, tc_error* error);
 
-// Gives the views of arena tensors their addresses.
-void program_place(const Package& package, uint8_t* arena, Program* program);
+// Gives the views of arena and prepared tensors their addresses.
+void program_place(const Package& package, uint8_t* arena, uint8_t* prepared, Program* program);
 
 void program_free(Program* program);
 

@@ -284,9 +284,10 @@ void print_list(const char* path, const Session& session, uint64_t features) {
   for (int32_t i = 0; i < session.input_count(); ++i) print_port(session.input(i), i == 0);
   printf("],\n \"outputs\": [");
   for (int32_t i = 0; i < session.output_count(); ++i) print_port(session.output(i), i == 0);
-  printf("],\n \"arena_bytes\": %llu, \"weights_bytes\": %llu, \"scratch_bytes\": %llu,\n \"steps\": [",
+  printf("],\n \"arena_bytes\": %llu, \"weights_bytes\": %llu, \"prepared_bytes\": %llu, \"scratch_bytes\": %llu,\n \"steps\": [",
          static_cast<unsigned long long>(tc_session_arena_bytes(session.get())),
          static_cast<unsigned long long>(tc_session_weights_bytes(session.get())),
+         static_cast<unsigned long long>(tc_session_prepared_bytes(session.get())),
          static_cast<unsigned long long>(tc_session_scratch_bytes(session.get())));
   for (int64_t i = 0; i < session.step_count(); ++i) {
     const tc_step_info info = session.step(i);

@@ -22,7 +22,7 @@ using tiercast::Program;
 struct tc_session {
   Package package;
   Program program;
-  Arena arena;  // tensors, then one scratch per thread
+  Arena arena;  // tensors, prepared constants, then one scratch per thread
   uint64_t scratch_offset = 0, scratch_stride = 0;
   Pool pool;
   tc_port* ports = nullptr;  // inputs, then outputs
@@ -60,56 +60,20 @@ tc_status make_ports(tc_session* session, tc_error* error) {
 
 tc_status make_arena(tc_session* session, const tc_options& options, tc_error* error) {
   const uint64_t arena_bytes = tiercast::round_up(session->package.plan->arena_bytes(), tiercast::kArenaAlignment);
-  session->scratch_offset = arena_bytes;
+  const uint64_t prepared_bytes = tiercast::round_up(session->package.plan->prepared_bytes(), tiercast::kArenaAlignment);
+  session->scratch_offset = arena_bytes + prepared_bytes;
   session->scratch_stride = tiercast::round_up(session->program.scratch_bytes, tiercast::kArenaAlignment);
   const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(options.threads);  // < 2^43
-  if (arena_bytes + scratch_bytes > options.memory_limit_bytes)
-    return fail(error, TC_ERROR_MEMORY, "%s: wants %llu bytes of arena and %llu of scratch; memory_limit_bytes is %llu",
-                session->package.label, ull(arena_bytes), ull(scratch_bytes), ull(options.memory_limit_bytes));
-  if (!tiercast::arena_make(arena_bytes + scratch_bytes, &session->arena))
-    return fail(error, TC_ERROR_MEMORY, "%s: the system has no %llu bytes for arena and scratch", session->package.label,
-                ull(arena_bytes + scratch_bytes));
-  tiercast::program_place(session->package, session->arena.bytes, &session->program);
+  const uint64_t total = session->scratch_offset + scratch_bytes;
+  if (total > options.memory_limit_bytes)
+    return fail(error, TC_ERROR_MEMORY,
+                "%s: wants %llu bytes of arena, %llu of prepared constants and %llu of scratch; memory_limit_bytes is %llu",
+                session->package.label, ull(arena_bytes), ull(prepared_bytes), ull(scratch_bytes), ull(options.memory_limit_bytes));
+  if (!tiercast::arena_make(total, &session->arena))
+    return fail(error, TC_ERROR_MEMORY, "%s: the system has no %llu bytes for arena, prepared constants and scratch",
+                session->package.label, ull(total));
+  tiercast::program_place(session->package, session->arena.bytes, session->arena.bytes + arena_bytes, &session->program);
   return TC_OK;
-}
-
-// Everything after verification.
-tc_status prepare(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
-  const uint64_t features = tc_cpu_features() & options.cpu_features;
-  tc_status status = make_ports(session, error);
-  if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
-  if (status == TC_OK) status = make_arena(session, options, error);
-  if (status == TC_OK && !session->pool.start(options.threads))
-    status = fail(error, TC_ERROR_MEMORY, "%s: the system refuses %d threads", session->package.label, options.threads);
-  return status;
-}
-
-// The path, or memory, to open.
-struct Source {
-  const char* path;
-  const void* data;
-  uint64_t bytes;
-};
-
-tc_status open_session(const Source& source, const tc_library* library, const tc_options* given, tc_session** out, tc_error* error) {
-  if (out == nullptr) return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: session is NULL");
-  *out = nullptr;
-  const tc_options options = given != nullptr ? *given : tc_options_default();
-  if (library == nullptr || (source.path == nullptr && source.data == nullptr))
-    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %s is NULL", library == nullptr ? "library" : "the package");
-  if (options.threads < 1 || options.threads > TC_MAX_THREADS)
-    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d", options.threads, TC_MAX_THREADS);
-  void* memory = malloc(sizeof(tc_session));
-  if (memory == nullptr) return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
-  auto* session = new (memory) tc_session;
-  tc_status status = source.path != nullptr ? tiercast::package_open(source.path, &session->package, error)
-                                            : tiercast::package_open_memory(source.data, source.bytes, &session->package, error);
-  if (status == TC_OK) status = prepare(session, library, options, error);
-  if (status == TC_OK)
-    *out = session;
-  else
-    tc_session_close(session);
-  return status;
 }
 
 // Pieces that a step is cut into per thread: enough to even out slower cores, few enough to keep each kernel call worth its set-up.
@@ -160,6 +124,46 @@ void run_step(tc_session* session, const BoundStep& step) {
   if (!step.shared || threads == 1) return run_chunk(&job, 0, 0);
   job.chunks = step.work_items < threads * kChunksPerThread ? step.work_items : threads * kChunksPerThread;
   session->pool.run(run_chunk, &job, static_cast<int32_t>(job.chunks));
+}
+
+// Everything after verification.
+tc_status make_ready(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
+  const uint64_t features = tc_cpu_features() & options.cpu_features;
+  tc_status status = make_ports(session, error);
+  if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
+  if (status == TC_OK) status = make_arena(session, options, error);
+  if (status == TC_OK && !session->pool.start(options.threads))
+    status = fail(error, TC_ERROR_MEMORY, "%s: the system refuses %d threads", session->package.label, options.threads);
+  for (int64_t i = 0; status == TC_OK && i < session->program.prepare_count; ++i) run_step(session, session->program.prepare[i]);
+  return status;
+}
+
+// The path, or memory, to open.
+struct Source {
+  const char* path;
+  const void* data;
+  uint64_t bytes;
+};
+
+tc_status open_session(const Source& source, const tc_library* library, const tc_options* given, tc_session** out, tc_error* error) {
+  if (out == nullptr) return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: session is NULL");
+  *out = nullptr;
+  const tc_options options = given != nullptr ? *given : tc_options_default();
+  if (library == nullptr || (source.path == nullptr && source.data == nullptr))
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %s is NULL", library == nullptr ? "library" : "the package");
+  if (options.threads < 1 || options.threads > TC_MAX_THREADS)
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d", options.threads, TC_MAX_THREADS);
+  void* memory = malloc(sizeof(tc_session));
+  if (memory == nullptr) return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
+  auto* session = new (memory) tc_session;
+  tc_status status = source.path != nullptr ? tiercast::package_open(source.path, &session->package, error)
+                                            : tiercast::package_open_memory(source.data, source.bytes, &session->package, error);
+  if (status == TC_OK) status = make_ready(session, library, options, error);
+  if (status == TC_OK)
+    *out = session;
+  else
+    tc_session_close(session);
+  return status;
 }
 
 double now_microseconds() {
@@ -306,6 +310,7 @@ void tc_session_set_observer(tc_session* session, tc_observer observer, void* us
 
 uint64_t tc_session_arena_bytes(const tc_session* session) { return session->package.plan->arena_bytes(); }
 uint64_t tc_session_weights_bytes(const tc_session* session) { return session->package.weights_bytes; }
+uint64_t tc_session_prepared_bytes(const tc_session* session) { return session->package.plan->prepared_bytes(); }
 uint64_t tc_session_scratch_bytes(const tc_session* session) {
   return session->scratch_stride * static_cast<uint64_t>(session->pool.threads());
 }

@@ -38,7 +38,8 @@ DimsText dims_text(const flatbuffers::Vector<int64_t>* dims) {
 }
 
 bool same_place(const fb::Tensor& a, const fb::Tensor& b) {
-  return a.place() == b.place() && (a.place() == fb::Place::arena || a.index() == b.index());
+  const bool numbered = a.place() == fb::Place::input || a.place() == fb::Place::output;
+  return a.place() == b.place() && (!numbered || a.index() == b.index());
 }
 
 // A verified tensor as bytes of its place.
@@ -67,6 +68,10 @@ class PlanVerifier {
       if (verify_port("output", i, plan_.outputs()->Get(i)) != TC_OK) return status_;
     for (uint32_t i = 0; i < length(plan_.tensors()); ++i)
       if (verify_tensor(i, *plan_.tensors()->Get(i)) != TC_OK) return status_;
+    preparing_ = true;
+    for (uint32_t i = 0; i < length(plan_.prepare()); ++i)
+      if (verify_step(i, *plan_.prepare()->Get(i)) != TC_OK) return status_;
+    preparing_ = false;
     for (uint32_t i = 0; i < length(plan_.steps()); ++i)
       if (verify_step(i, *plan_.steps()->Get(i)) != TC_OK) return status_;
     return TC_OK;
@@ -85,15 +90,16 @@ class PlanVerifier {
   }
 
   tc_status verify_counts() {
-    const uint32_t tensors = length(plan_.tensors()), steps = length(plan_.steps());
-    if (tensors > kMaxCount || steps > kMaxCount)
-      return refuse("plan: %u tensors and %u steps; the limit of each is %u", tensors, steps, kMaxCount);
+    const uint32_t tensors = length(plan_.tensors()), steps = length(plan_.steps()), prepares = length(plan_.prepare());
+    if (tensors > kMaxCount || steps > kMaxCount || prepares > kMaxCount)
+      return refuse("plan: %u tensors, %u steps and %u prepare steps; the limit of each is %u", tensors, steps, prepares, kMaxCount);
     const uint32_t inputs = length(plan_.inputs()), outputs = length(plan_.outputs());
     if (inputs > kMaxPorts || outputs > kMaxPorts || outputs == 0)
       return refuse("plan: %u inputs and %u outputs; the limit of each is %u, and there must be an output", inputs, outputs, kMaxPorts);
-    if (plan_.arena_bytes() > kMaxArenaBytes || plan_.arena_bytes() > SIZE_MAX / 2)
-      return refuse("plan: arena of %llu bytes; the limit is %llu", ull(plan_.arena_bytes()),
-                    ull(kMaxArenaBytes < SIZE_MAX / 2 ? kMaxArenaBytes : SIZE_MAX / 2));
+    const uint64_t limit = kMaxArenaBytes < SIZE_MAX / 4 ? kMaxArenaBytes : SIZE_MAX / 4;
+    if (plan_.arena_bytes() > limit || plan_.prepared_bytes() > limit)
+      return refuse("plan: arena of %llu bytes and %llu bytes of prepared constants; the limit of each is %llu", ull(plan_.arena_bytes()),
+                    ull(plan_.prepared_bytes()), ull(limit));
     return TC_OK;
   }
 
@@ -117,6 +123,9 @@ class PlanVerifier {
         return true;
       case fb::Place::weights:
         *bytes = package_.weights_bytes;
+        return true;
+      case fb::Place::prepared:
+        *bytes = plan_.prepared_bytes();
         return true;
       case fb::Place::input:
       case fb::Place::output: {
@@ -201,15 +210,27 @@ class PlanVerifier {
     for (uint32_t i = 0; i < outputs; ++i)
       if (step.outputs()->Get(i) < 0 || step.outputs()->Get(i) >= tensors)
         return refuse_step(index, step, "output %u is tensor %d; the plan has %d", i, step.outputs()->Get(i), tensors);
+    for (uint32_t i = 0; i < inputs && preparing_; ++i)
+      if (verify_prepare_input(index, step, step.inputs()->Get(i)) != TC_OK) return status_;
     for (uint32_t i = 0; i < outputs; ++i)
       if (verify_output(index, step, i) != TC_OK) return status_;
     return TC_OK;
   }
 
+  // A prepare step runs before there are inputs, and once: what it reads never changes.
+  tc_status verify_prepare_input(uint32_t index, const fb::Step& step, int32_t tensor) {
+    if (tensor < 0) return TC_OK;
+    const fb::Tensor& input = tensor_at(tensor);
+    if (input.place() == fb::Place::weights || input.place() == fb::Place::prepared) return TC_OK;
+    return refuse_step(index, step, "reads \"%.80s\", which lives in the %s; it may read weights and prepared tensors", text(input.name()),
+                       fb::EnumNamePlace(input.place()));
+  }
+
   // Output number `number` may be written while the step's inputs are read and its other outputs written.
   tc_status verify_output(uint32_t index, const fb::Step& step, uint32_t number) {
     const fb::Tensor& output = tensor_at(step.outputs()->Get(number));
-    if (output.place() != fb::Place::arena && output.place() != fb::Place::output)
+    const bool written_in_run = output.place() == fb::Place::arena || output.place() == fb::Place::output;
+    if (preparing_ ? output.place() != fb::Place::prepared : !written_in_run)
       return refuse_step(index, step, "writes \"%.80s\", which lives among the %s", text(output.name()), fb::EnumNamePlace(output.place()));
     const ByteView written = byte_view(output);
     if (!injective(written))
@@ -243,7 +264,7 @@ class PlanVerifier {
     va_start(arguments, format);
     vsnprintf(sentence, sizeof(sentence), format, arguments);
     va_end(arguments);
-    return refuse("step %u \"%.80s\" (%.80s): %s", index, text(step.name()), text(step.op()), sentence);
+    return refuse("%sstep %u \"%.80s\" (%.80s): %s", preparing_ ? "prepare " : "", index, text(step.name()), text(step.op()), sentence);
   }
 
   const fb::Tensor& tensor_at(int32_t index) const { return *plan_.tensors()->Get(static_cast<uint32_t>(index)); }
@@ -253,6 +274,7 @@ class PlanVerifier {
   tc_error* error_;
   tc_status status_ = TC_OK;
   uint64_t operands_ = 0;
+  bool preparing_ = false;  // the step being verified is a prepare step
 };
 
 }  // namespace

@@ -68,7 +68,7 @@ def plan_for(sample: Sample, row: Row, target: Target) -> Plan | None:
     except UsageError as error:
         assert "was refused" in str(error)
         return None
-    return plan if any(step.kernel == row.name for step in plan.steps) else None
+    return plan if any(step.kernel == row.name for step in (*plan.prepare, *plan.steps)) else None
 
 
 @cache

@@ -25,7 +25,7 @@ SIZES = st.integers(0, 1 << 50)
 
 
 def tensors() -> st.SearchStrategy[Tensor]:
-    places = st.sampled_from(["arena", "weights", "input", "output"])
+    places = st.sampled_from(["arena", "weights", "input", "output", "prepared"])
     perm = st.lists(st.integers(0, 7), max_size=8).map(tuple)
     return st.builds(Tensor, NAMES, DTYPES, DIMS, DIMS, places, SIZES, st.integers(0, 9), NAMES, perm)
 
@@ -49,6 +49,8 @@ def plans() -> st.SearchStrategy[Plan]:
         outputs=ports,
         arena_bytes=SIZES,
         weights=st.binary(max_size=200),
+        prepare=st.lists(steps(), max_size=2),
+        prepared_bytes=SIZES,
         facts=st.dictionaries(NAMES, NAMES, max_size=3),
     )
 

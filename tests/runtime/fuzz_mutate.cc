@@ -100,7 +100,7 @@ void mutate_tensor(Random* random, fb::TensorT* tensor) {
       tensor->offset = static_cast<uint64_t>(changed(random, static_cast<int64_t>(tensor->offset)));
       break;
     case 6:
-      tensor->place = static_cast<fb::Place>(below(random, 5));
+      tensor->place = static_cast<fb::Place>(below(random, 6));
       break;
     case 7:
       tensor->dtype = static_cast<fb::DType>(below(random, 8));
@@ -185,10 +185,22 @@ void shrink_dim(Random* random, fb::PlanT* plan) {
     for (const auto& port : *ports) std::replace(port->dims.begin(), port->dims.end(), old, now);
 }
 
+// Of the run mostly, where there is nothing to prepare always.
+fb::StepT* some_step(Random* random, const fb::PlanT& plan) {
+  const auto& list = plan.prepare.empty() || below(random, 3) != 0 ? plan.steps : plan.prepare;
+  return list[below(random, list.size())].get();
+}
+
 void mutate_model(Random* random, fb::PlanT* plan, std::vector<uint8_t>* weights) {
-  switch (below(random, 7)) {
+  switch (below(random, 9)) {
     case 0:
       plan->arena_bytes = static_cast<uint64_t>(changed(random, static_cast<int64_t>(plan->arena_bytes)));
+      break;
+    case 7:
+      plan->prepared_bytes = static_cast<uint64_t>(changed(random, static_cast<int64_t>(plan->prepared_bytes)));
+      break;
+    case 8:
+      plan->steps.swap(plan->prepare);
       break;
     case 1:
       if (!plan->inputs.empty()) change_one(random, &plan->inputs[below(random, plan->inputs.size())]->dims);
@@ -261,7 +273,7 @@ std::vector<uint8_t> mutate_plan(Random* random, const std::vector<uint8_t>& see
     else if (kind < 4 && !plan.tensors.empty())
       mutate_tensor(random, plan.tensors[below(random, plan.tensors.size())].get());
     else if (kind < 9 && !plan.steps.empty())
-      mutate_step(random, &plan, plan.steps[below(random, plan.steps.size())].get(), library);
+      mutate_step(random, &plan, some_step(random, plan), library);
     else
       mutate_model(random, &plan, &weights);
   }

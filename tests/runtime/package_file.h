@@ -114,7 +114,7 @@ inline std::vector<uint8_t> bytes_of(const std::vector<float>& values) {
 }
 
 // A small model of the test kernels that uses every place, a channel-pitched concat in place, an in-place step and an absent operand:
-//   wide[..., 0:2] = x * w; wide[..., 2:5] = x3 * 2; wide *= 0.5 in place; y = wide + wide
+//   at load: w = weights * 1; then wide[..., 0:2] = x * w; wide[..., 2:5] = x3 * 2; wide *= 0.5 in place; y = wide + wide
 struct SampleModel {
   fb::PlanT plan;
   std::vector<uint8_t> weights = bytes_of({2.0f, 3.0f});
@@ -136,7 +136,11 @@ inline SampleModel sample_model(int64_t pixels = 6) {
   const int32_t wide = add_tensor(&plan, "wide", {pixels, 5}, fb::Place::arena, 64);
   const int32_t y = add_tensor(&plan, "y", {pixels, 5}, fb::Place::output, 0, 0);
   plan.tensors.back()->perm = {0, 1};
-  add_step(&plan, "mul", "mul_f32f32", "mul_f32f32_fast", {x, w}, {left});
+  const int32_t made = add_tensor(&plan, "made", {pixels, 2}, fb::Place::prepared, 64);
+  plan.prepared_bytes = 64 + static_cast<uint64_t>(pixels) * 2 * 4;
+  add_step(&plan, "prepare", "scale_f32f32", "scale_f32f32_portable", {w, -1}, {made})->params = bytes_of({1.0f});
+  plan.prepare.swap(plan.steps);
+  add_step(&plan, "mul", "mul_f32f32", "mul_f32f32_fast", {x, made}, {left});
   add_step(&plan, "double", "scale_f32f32", "scale_f32f32_portable", {x3, -1}, {right})->params = bytes_of({2.0f});
   add_step(&plan, "halve", "scale_f32f32", "scale_f32f32_portable", {wide, -1}, {wide})->params = bytes_of({0.5f});
   fb::StepT* add = add_step(&plan, "add", "add_f32f32", "add_f32f32_portable", {wide, wide}, {y});

@@ -105,6 +105,7 @@ void test_facts() {
   tc_step_info info;
   CHECK(tc_session_step(session.get(), 4, &info) == TC_ERROR_ARGUMENT && tc_session_step(session.get(), -1, &info) == TC_ERROR_ARGUMENT);
   CHECK(tc_session_arena_bytes(session.get()) == model.plan.arena_bytes);
+  CHECK(tc_session_prepared_bytes(session.get()) == model.plan.prepared_bytes);
   CHECK(tc_session_weights_bytes(session.get()) == 8 && tc_session_scratch_bytes(session.get()) == 3 * 256);
 }
 
@@ -136,6 +137,9 @@ void test_binding_refusals() {
   model = sample_model();
   model.plan.steps[3]->scratch_bytes = 128;
   expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "scratch must be at least");
+  model = sample_model();
+  model.plan.prepare[0]->params = {1};
+  expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "prepare step 0 \"prepare\" (scale_f32f32): no kernel can do it:");
 }
 
 void test_option_refusals() {

@@ -94,6 +94,7 @@ void test_ports() {
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = {1 << 30, 1 << 30, 1 << 30}; });
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = std::vector<int64_t>(9, 1); });
   refuse_plan("arena of", [](fb::PlanT& p) { p.arena_bytes = (uint64_t{1} << 36) + 1; });
+  refuse_plan("bytes of prepared constants", [](fb::PlanT& p) { p.prepared_bytes = (uint64_t{1} << 36) + 1; });
 }
 
 void test_tensors() {
@@ -119,7 +120,7 @@ void test_tensors() {
 }
 
 void test_steps() {
-  refuse_plan("step 0 \"mul\" (mul_f32f32): input 1 is tensor 7; the plan has 7", [](fb::PlanT& p) { p.steps[0]->inputs[1] = 7; });
+  refuse_plan("step 0 \"mul\" (mul_f32f32): input 1 is tensor 8; the plan has 8", [](fb::PlanT& p) { p.steps[0]->inputs[1] = 8; });
   refuse_plan("input 0 is tensor -2", [](fb::PlanT& p) { p.steps[0]->inputs[0] = -2; });
   refuse_plan("output 0 is tensor -1", [](fb::PlanT& p) { p.steps[0]->outputs[0] = -1; });
   refuse_plan("at least one output", [](fb::PlanT& p) { p.steps[0]->outputs.clear(); });
@@ -131,6 +132,14 @@ void test_steps() {
   refuse_plan("whose elements overlap each other", [](fb::PlanT& p) { p.tensors[3]->strides = {1, 1}; });
   refuse_plan("step 2 \"halve\" (scale_f32f32): writes \"left\"", [](fb::PlanT& p) { p.steps[2]->outputs[0] = 3; });
   refuse_plan("over \"wide\", which it reads", [](fb::PlanT& p) { p.steps[2]->outputs[0] = 3; });
+  refuse_plan("writes \"made\", which lives among the prepared", [](fb::PlanT& p) { p.steps[0]->outputs[0] = 7; });
+  refuse_plan("prepare step 0 \"prepare\" (scale_f32f32): writes \"left\", which lives among the arena",
+              [](fb::PlanT& p) { p.prepare[0]->outputs[0] = 3; });
+  refuse_plan("prepare step 0 \"prepare\" (scale_f32f32): reads \"x\", which lives in the input",
+              [](fb::PlanT& p) { p.prepare[0]->inputs[0] = 0; });
+  refuse_plan("prepare step 0 \"prepare\" (scale_f32f32): reads \"wide\"", [](fb::PlanT& p) { p.prepare[0]->inputs[0] = 5; });
+  refuse_plan("prepare step 0 \"prepare\" (scale_f32f32): output 0 is tensor 8", [](fb::PlanT& p) { p.prepare[0]->outputs[0] = 8; });
+  refuse_plan("reach beyond the 112 bytes of their place (prepared 0)", [](fb::PlanT& p) { p.tensors[7]->offset = 68; });
   refuse_plan("over \"left\", which it writes", [](fb::PlanT& p) { p.steps[0]->outputs = {3, 3}; });
 }
 

@@ -70,7 +70,8 @@ def build_library(
 def _called_kernels(packages: list[Path]) -> frozenset[str]:
     from tiercast.package.file import read_package
 
-    return frozenset(step.kernel for path in packages for step in read_package(path).steps)
+    plans = [read_package(path) for path in packages]
+    return frozenset(step.kernel for plan in plans for step in (*plan.prepare, *plan.steps))
 
 
 def _copy(folder: Path, output: Path) -> list[Path]:

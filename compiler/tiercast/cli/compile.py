@@ -87,13 +87,14 @@ def summary(done: Compilation) -> dict[str, Any]:
     """Counts, sizes, passes and times of a compilation."""
     plan = done.plan
     kernels: dict[str, int] = {}
-    for step in plan.steps:
+    for step in (*plan.prepare, *plan.steps):
         kernels[step.kernel] = kernels.get(step.kernel, 0) + 1
     return {
         "target": plan.target,
         "steps": len(plan.steps),
         "macs": sum(step.macs for step in plan.steps),
         "arena_bytes": plan.arena_bytes,
+        "prepared_bytes": plan.prepared_bytes,
         "weights_bytes": len(plan.weights),
         "kernels": kernels,
         "passes": [
@@ -132,6 +133,6 @@ def _show(console: Console, result: dict[str, Any]) -> None:
     console.print(
         f"{result['package']}: {result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC, package "
         f"{bytes_text(result['package_bytes'])}, weights {bytes_text(result['weights_bytes'])}, "
-        f"arena {bytes_text(result['arena_bytes'])}",
+        f"arena {bytes_text(result['arena_bytes'])}, prepared {bytes_text(result['prepared_bytes'])}",
         markup=False,
     )

@@ -16,7 +16,7 @@ from tiercast.text import bytes_text, shape_text
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from tiercast.lower.plan import Plan
+    from tiercast.lower.plan import Plan, Step
 
 
 def command(
@@ -75,18 +75,19 @@ def package_facts(path: Path) -> dict[str, Any]:
         "facts": {key: text for key, text in plan.facts.items() if not key.startswith(DECIDED)},
         "decisions": decided,
         "arena_bytes": plan.arena_bytes,
+        "prepared_bytes": plan.prepared_bytes,
         "weights_bytes": len(plan.weights),
         "macs": sum(step.macs for step in plan.steps),
         "inputs": [vars(port) for port in plan.inputs],
         "outputs": [vars(port) for port in plan.outputs],
-        "steps": [step_facts(plan, index) for index in range(len(plan.steps))],
+        "prepare": [step_facts(plan, index, step) for index, step in enumerate(plan.prepare)],
+        "steps": [step_facts(plan, index, step) for index, step in enumerate(plan.steps)],
         "memory": [vars(block) for block in memory_map(plan)],
     }
 
 
-def step_facts(plan: Plan, index: int) -> dict[str, Any]:
+def step_facts(plan: Plan, index: int, step: Step) -> dict[str, Any]:
     """One step: its kernel and the shapes it works on."""
-    step = plan.steps[index]
     return {
         "index": index,
         "name": step.name,
@@ -169,10 +170,11 @@ def _show_model(console: Console, facts: dict[str, Any]) -> None:
 def _show_package(
     console: Console, found: dict[str, Any], refusals: bool, decisions: bool, memory: bool
 ) -> None:
-    sizes = {key: bytes_text(found[f"{key}_bytes"]) for key in ("package", "weights", "arena")}
+    sizes = {key: bytes_text(found[f"{key}_bytes"]) for key in ("package", "weights", "arena", "prepared")}
     console.print(
         f"{found['package']}: {sizes['package']}, target {found['target']}, {len(found['steps'])} steps, "
-        f"{found['macs'] / 1e6:.1f} MMAC, weights {sizes['weights']}, arena {sizes['arena']}",
+        f"{found['macs'] / 1e6:.1f} MMAC, weights {sizes['weights']}, arena {sizes['arena']}, "
+        f"prepared {sizes['prepared']}",
         markup=False,
     )
     for key, value in found["facts"].items():
@@ -183,12 +185,12 @@ def _show_package(
                 f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['dims'])}", markup=False
             )
     rows = table(">#", "step", "kernel", "inputs", "output", ">MMAC")
-    for step in found["steps"]:
+    times = [*("load " for _ in found["prepare"]), *("" for _ in found["steps"])]
+    for when, step in zip(times, [*found["prepare"], *found["steps"]], strict=True):
         shapes = " ".join("-" if dims is None else shape_text(dims) for dims in step["inputs"])
         outputs = " ".join(shape_text(dims) for dims in step["outputs"])
-        rows.add_row(
-            str(step["index"]), step["name"], step["kernel"], shapes, outputs, f"{step['macs'] / 1e6:.2f}"
-        )
+        macs = f"{step['macs'] / 1e6:.2f}"
+        rows.add_row(f"{when}{step['index']}", step["name"], step["kernel"], shapes, outputs, macs)
         if refusals:
             for line in step["refused"]:
                 rows.add_row("", f"  refused {line}", "", "", "", "")

@@ -12,10 +12,10 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.kernel import Choice, Row, choose, families
 from tiercast.lower.arena import Lifetime, plan_arena
-from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
+from tiercast.lower.plan import ALIGNMENT_BYTES, NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
-from tiercast.ops.lowering import Const, KernelCall, Operand, View
+from tiercast.ops.lowering import Const, KernelCall, Operand, Prepared, View
 from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, where
 from tiercast.target import Target
 from tiercast.tuning import Decisions
@@ -51,6 +51,9 @@ class GraphLowering:
     def __init__(self, decisions: Decisions, storage: StoragePlan, prefer: str | None = None) -> None:
         self.calls: list[KernelCall] = []
         self.constants: list[Tensor] = []
+        self.prepare_calls: list[KernelCall] = []
+        self.prepared: list[Tensor] = []
+        self.prepared_bytes = 0
         self.weights = WeightsSegment()
         self._decisions = decisions
         self._storage = storage
@@ -74,6 +77,27 @@ class GraphLowering:
         strides, offset = dense_strides(array.shape), self.weights.add(array)
         self.constants.append(Tensor(label, kind, array.shape, strides, "weights", offset))
         return Const(len(self.constants) - 1)
+
+    def prepare(
+        self,
+        node: ir.Node,
+        row: Row,
+        inputs: Sequence[Const | Prepared | None],
+        dims: tuple[int, ...],
+        label: str,
+        params: Mapping[str, Any],
+        scratch_bytes: int = 0,
+    ) -> Prepared:
+        """See `Lowering.prepare`."""
+        made = Tensor(label, "f32", dims, dense_strides(dims), "prepared", self.prepared_bytes)
+        self.prepared.append(made)
+        size = math.prod(dims) * NUMPY_DTYPES[made.dtype].itemsize
+        self.prepared_bytes += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        out = Prepared(len(self.prepared) - 1)
+        packed = families()[row.folder].pack_params(params)
+        choice = self._choices[row.name]
+        self.prepare_calls.append(KernelCall(node, choice, tuple(inputs), (out,), packed, scratch_bytes, 0))
+        return out
 
     def call(
         self,
@@ -178,8 +202,9 @@ class _Planner:
         self._place_ports()
         self._place_constants()
         self._place_arena()
-        for call in self._low.calls:
-            self._plan.steps.append(self._step(call))
+        self._plan.prepare = [self._step(call) for call in self._low.prepare_calls]
+        self._plan.prepared_bytes = self._low.prepared_bytes
+        self._plan.steps = [self._step(call) for call in self._low.calls]
         self._plan.weights = self._low.weights.tobytes()
         return self._plan
 
@@ -252,7 +277,7 @@ class _Planner:
     ) -> ir.Value | None:
         out = call.outputs[0]
         if (
-            isinstance(out, View)
+            not isinstance(out, ir.Value)
             or not op_of(call.node).in_place
             or out not in spans
             or len(call.outputs) != 1
@@ -274,7 +299,7 @@ class _Planner:
         return None
 
     def _root(self, operand: Operand) -> ir.Value | None:
-        if operand is None or isinstance(operand, Const):
+        if operand is None or isinstance(operand, (Const, Prepared)):
             return None
         return self._storage.of[operand.value if isinstance(operand, View) else operand].root
 
@@ -297,6 +322,8 @@ class _Planner:
             return -1
         if isinstance(operand, Const):
             return self._intern(self._low.constants[operand.index])
+        if isinstance(operand, Prepared):
+            return self._intern(self._low.prepared[operand.index])
         if isinstance(operand, View):
             return self._value_tensor(operand.value, operand)
         window = self._low.window(operand)

@@ -24,7 +24,7 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
 class Tensor:
     """One operand's place. dims and strides in elements, offset in bytes from the start of its place.
 
-    place: "arena" | "weights" | "input" | "output"; index: which input or output.
+    place: "arena" | "weights" | "input" | "output" | "prepared"; index: which input or output.
     source and perm: the model's value it holds, tensor == transpose(value, perm).
     """
 
@@ -69,7 +69,11 @@ class Port:
 
 @dataclass
 class Plan:
-    """A whole model for one target. `weights` is the weights segment."""
+    """A whole model for one target.
+
+    weights: the weights segment; prepare: steps run once when a session opens, which fill the
+    `prepared_bytes` of place "prepared" from it.
+    """
 
     target: str
     tensors: list[Tensor] = field(default_factory=list)
@@ -78,6 +82,8 @@ class Plan:
     outputs: list[Port] = field(default_factory=list)
     arena_bytes: int = 0
     weights: bytes = b""
+    prepare: list[Step] = field(default_factory=list)
+    prepared_bytes: int = 0
     facts: dict[str, str] = field(default_factory=dict)
 
 

@@ -32,7 +32,14 @@ class View:
     offset: int = 0
 
 
-Operand = ir.Value | Const | View | None
+@dataclass(frozen=True)
+class Prepared:
+    """An operand made from constants when a session opens, number `index` of the lowering's table."""
+
+    index: int
+
+
+Operand = ir.Value | Const | Prepared | View | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class KernelCall:
     node: ir.Node
     choice: Choice
     inputs: tuple[Operand, ...]
-    outputs: tuple[ir.Value | View, ...]
+    outputs: tuple[ir.Value | Prepared | View, ...]
     params: bytes
     scratch_bytes: int
     macs: int
@@ -65,6 +72,21 @@ class Lowering(Protocol):
 
     def const(self, array: np.ndarray, label: str) -> Const:
         """Puts an array, called `label` in the plan, in the weights segment (C order, once, aligned)."""
+
+    def prepare(
+        self,
+        node: ir.Node,
+        row: Row,
+        inputs: Sequence[Const | Prepared | None],
+        dims: tuple[int, ...],
+        label: str,
+        params: Mapping[str, Any],
+        scratch_bytes: int = 0,
+    ) -> Prepared:
+        """Appends a kernel call that runs once, when a session opens: what it makes, f32 and dense.
+
+        For constants that are larger than what the package should hold, say transformed weights.
+        """
 
     def call(
         self,

@@ -22,7 +22,7 @@ VERSION = 1
 HEADER_BYTES = 64
 SEGMENT_BYTES = 16384  # Android's largest page: the weights map straight from the file on every device
 _DTYPES = tuple(NUMPY_DTYPES)
-_PLACES = ("arena", "weights", "input", "output")
+_PLACES = ("arena", "weights", "input", "output", "prepared")
 
 
 def encode(plan: Plan) -> bytes:
@@ -112,9 +112,10 @@ def _encode_plan(plan: Plan) -> bytes:
     packed.target = plan.target
     packed.tensors = [_encode_tensor(tensor) for tensor in plan.tensors]
     packed.steps = [_encode_step(step) for step in plan.steps]
+    packed.prepare = [_encode_step(step) for step in plan.prepare]
     packed.inputs = [_encode_port(port) for port in plan.inputs]
     packed.outputs = [_encode_port(port) for port in plan.outputs]
-    packed.arenaBytes = plan.arena_bytes
+    packed.arenaBytes, packed.preparedBytes = plan.arena_bytes, plan.prepared_bytes
     packed.facts = []
     for key, value in sorted(plan.facts.items()):
         fact: Any = schema.FactT()
@@ -169,6 +170,8 @@ def _decode_plan(data: bytes) -> Plan:
         inputs=[_decode_port(port) for port in packed.inputs or []],
         outputs=[_decode_port(port) for port in packed.outputs or []],
         arena_bytes=packed.arenaBytes,
+        prepare=[_decode_step(step) for step in packed.prepare or []],
+        prepared_bytes=packed.preparedBytes,
         facts={_text(fact.key): _text(fact.value) for fact in packed.facts or []},
     )
 

@@ -113,9 +113,10 @@ TC_API tc_status tc_session_step(const tc_session* session, int64_t index, tc_st
 // `observer` is called after every step of later runs; NULL turns it off (then steps are not timed).
 TC_API void tc_session_set_observer(tc_session* session, tc_observer observer, void* user);
 
-// Bytes of the arena, of the mapped weights, and of the scratch of all threads together.
+// Bytes of the arena, of the mapped weights, of the constants made when the session opened, and of the scratch of all threads together.
 TC_API uint64_t tc_session_arena_bytes(const tc_session* session);
 TC_API uint64_t tc_session_weights_bytes(const tc_session* session);
+TC_API uint64_t tc_session_prepared_bytes(const tc_session* session);
 TC_API uint64_t tc_session_scratch_bytes(const tc_session* session);
 
 // "f32", "f16", ... or "?"; static text. Bytes of one element, or 0 for an unknown dtype.
