@@ -1,12 +1,15 @@
 #include "pool.h"
 
+#include <sched.h>
 #include <signal.h>
-#include <unistd.h>
+
+#include "futex.h"
 
 namespace tiercast {
 namespace {
 
-constexpr int32_t kSpins = 4000;  // about 20 to 100 microseconds, more than the gap between two steps
+constexpr int32_t kSpins = 4000;         // about 20 to 100 microseconds, more than the gap between two steps
+constexpr int32_t kSeriesSpins = 40000;  // longer than most steps that one thread does alone
 
 inline void pause_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -16,64 +19,85 @@ inline void pause_cpu() {
 #endif
 }
 
+uint64_t range(int32_t begin, int32_t end) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(end)) << 32 | static_cast<uint32_t>(begin);
+}
+
+// Cores that this thread, and what it starts, may run on.
+int32_t usable_cores() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : TC_MAX_THREADS;
+}
+
 }  // namespace
 
 bool Pool::start(int32_t threads) {
-  const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  spins_ = threads <= cores ? kSpins : 0;  // spinning on a core that another thread needs only delays it
+  spins_ = threads <= usable_cores() ? kSpins : 0;  // spinning on a core that another thread needs only delays it
   // Workers must not run the application's signal handlers.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   bool started = true;
-  for (int32_t thread = 1; thread < threads && started; ++thread) {
-    workers_[thread] = {this, thread, {}};
-    started = pthread_create(&workers_[thread].handle, nullptr, enter, &workers_[thread]) == 0;
-    if (started) threads_ = thread + 1;
+  int32_t count = 1;
+  for (; count < threads && started; count += started ? 1 : 0) {
+    workers_[count] = {this, count, {}};
+    started = pthread_create(&workers_[count].handle, nullptr, enter, &workers_[count]) == 0;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  threads_ = count;
   if (!started) stop();
   return started;
 }
 
 void Pool::stop() {
   if (threads_ == 1) return;
-  pthread_mutex_lock(&mutex_);
   stopping_.store(true, std::memory_order_relaxed);
-  pthread_cond_broadcast(&job_);
-  pthread_mutex_unlock(&mutex_);
+  job_.fetch_add(1);
+  futex_wake_all(&job_);
   for (int32_t thread = 1; thread < threads_; ++thread) pthread_join(workers_[thread].handle, nullptr);
   threads_ = 1;
 }
 
-void Pool::run(Body body, void* argument, int32_t chunks) {
+void Pool::run(Body body, void* argument, int32_t grains) {
+  if (threads_ == 1) return body(argument, 0, 0, grains);
   body_ = body;
   argument_ = argument;
-  unfinished_.store(chunks, std::memory_order_relaxed);
-  if (threads_ > 1 && chunks > 1) {
-    pthread_mutex_lock(&mutex_);
-    untaken_.store(chunks, std::memory_order_release);
-    if (sleeping_ > 0) pthread_cond_broadcast(&job_);
-    pthread_mutex_unlock(&mutex_);
-  } else {
-    untaken_.store(chunks, std::memory_order_release);
+  unfinished_.store(static_cast<uint32_t>(grains), std::memory_order_relaxed);
+  const int32_t each = grains / threads_, more = grains % threads_;
+  for (int32_t thread = 0, begin = 0; thread < threads_; ++thread) {
+    const int32_t end = begin + each + (thread < more ? 1 : 0);
+    shares_[thread].left.store(range(begin, end), std::memory_order_release);
+    begin = end;
   }
-  take_chunks(0);
+  job_.fetch_add(1);  // sequentially consistent, as `sleepers_` is: a worker sees the new number or we see it asleep
+  if (sleepers_.load() > 0) futex_wake_all(&job_);
+  work(0);
   wait_until_done();
 }
 
-void Pool::take_chunks(int32_t thread) {
-  int32_t untaken = untaken_.load(std::memory_order_acquire);
-  while (untaken > 0) {
-    if (!untaken_.compare_exchange_weak(untaken, untaken - 1, std::memory_order_acquire)) continue;
-    body_(argument_, thread, untaken - 1);
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) {
-      pthread_mutex_lock(&mutex_);
-      if (caller_sleeps_) pthread_cond_signal(&done_);
-      pthread_mutex_unlock(&mutex_);
-    }
-    untaken = untaken_.load(std::memory_order_acquire);
+// Takes half of what is left of a share: the owner from the beginning, others from the end. False when nothing is.
+bool Pool::take(Share* share, bool own, int32_t* begin, int32_t* end) {
+  uint64_t left = share->left.load(std::memory_order_relaxed);
+  for (;;) {
+    const auto first = static_cast<int32_t>(left & UINT32_MAX), last = static_cast<int32_t>(left >> 32);
+    if (first >= last) return false;
+    const int32_t half = (last - first + 1) / 2;
+    *begin = own ? first : last - half;
+    *end = own ? first + half : last;
+    const uint64_t rest = own ? range(*end, last) : range(first, *begin);
+    if (share->left.compare_exchange_weak(left, rest, std::memory_order_acquire, std::memory_order_relaxed)) return true;
   }
+}
+
+void Pool::work(int32_t thread) {
+  uint32_t done = 0;
+  for (int32_t i = 0, owner = thread; i < threads_; ++i, owner = owner + 1 == threads_ ? 0 : owner + 1) {
+    for (int32_t begin, end; take(&shares_[owner], owner == thread, &begin, &end);) {
+      body_(argument_, thread, begin, end);
+      done += static_cast<uint32_t>(end - begin);
+    }
+  }
+  if (done != 0 && unfinished_.fetch_sub(done) == done && thread != 0 && caller_sleeps_.load() != 0) futex_wake_all(&unfinished_);
 }
 
 void Pool::wait_until_done() {
@@ -81,31 +105,33 @@ void Pool::wait_until_done() {
     if (unfinished_.load(std::memory_order_acquire) == 0) return;
     pause_cpu();
   }
-  pthread_mutex_lock(&mutex_);
-  caller_sleeps_ = true;
-  while (unfinished_.load(std::memory_order_acquire) != 0) pthread_cond_wait(&done_, &mutex_);
-  caller_sleeps_ = false;
-  pthread_mutex_unlock(&mutex_);
+  caller_sleeps_.store(1);
+  for (uint32_t left; (left = unfinished_.load()) != 0;) futex_wait(&unfinished_, left);
+  caller_sleeps_.store(0, std::memory_order_relaxed);
 }
 
 void* Pool::enter(void* worker) {
   const auto* self = static_cast<const Worker*>(worker);
-  while (self->pool->wait_for_chunks()) self->pool->take_chunks(self->thread);
-  return nullptr;
+  Pool* pool = self->pool;
+  for (uint32_t seen = 0;;) {
+    seen = pool->wait_for_job(seen);
+    if (pool->stopping_.load(std::memory_order_relaxed)) return nullptr;
+    pool->work(self->thread);
+  }
 }
 
-// True when there may be a chunk to take, false when the pool stops.
-bool Pool::wait_for_chunks() {
-  for (int32_t spin = 0; spin < spins_; ++spin) {
-    if (untaken_.load(std::memory_order_relaxed) > 0) return true;
+// The number of the current job, once it is another than `seen`.
+uint32_t Pool::wait_for_job(uint32_t seen) {
+  for (int32_t spin = 0; spin < spins_ || (spins_ > 0 && spin < kSeriesSpins && in_series_.load(std::memory_order_relaxed)); ++spin) {
+    const uint32_t job = job_.load(std::memory_order_acquire);
+    if (job != seen) return job;
     pause_cpu();
   }
-  pthread_mutex_lock(&mutex_);
-  ++sleeping_;
-  while (untaken_.load(std::memory_order_relaxed) == 0 && !stopping_.load(std::memory_order_relaxed)) pthread_cond_wait(&job_, &mutex_);
-  --sleeping_;
-  pthread_mutex_unlock(&mutex_);
-  return !stopping_.load(std::memory_order_relaxed);
+  sleepers_.fetch_add(1);
+  uint32_t job;
+  while ((job = job_.load()) == seen) futex_wait(&job_, seen);
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
+  return job;
 }
 
 }  // namespace tiercast

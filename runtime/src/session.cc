@@ -76,26 +76,29 @@ tc_status make_arena(tc_session* session, const tc_options& options, tc_error* e
   return TC_OK;
 }
 
-// Pieces that a step is cut into per thread: enough to even out slower cores, few enough to keep each kernel call worth its set-up.
-constexpr int64_t kChunksPerThread = 4;
+// Grains that a step is cut into per thread; a thread takes 4, 2, 1 and 1 of them: enough to even out slower cores, few enough to keep each
+// kernel call worth its set-up.
+constexpr int64_t kGrainsPerThread = 8;
 
 // One step on its way through the pool.
 struct Job {
   const tc_session* session;
   const BoundStep* step;
-  int64_t chunks;
+  int64_t grains;
 };
 
-void run_chunk(void* argument, int32_t thread, int32_t chunk) {
+// The first work item of a grain. Without items * grain, which a hostile item count would overflow.
+int64_t first_item(const Job& job, int64_t grain) {
+  const int64_t each = job.step->work_items / job.grains, more = job.step->work_items % job.grains;
+  return each * grain + (grain < more ? grain : more);
+}
+
+void run_grains(void* argument, int32_t thread, int32_t begin, int32_t end) {
   const Job& job = *static_cast<const Job*>(argument);
-  const int64_t items = job.step->work_items;
-  // Without items * chunks, which a hostile item count would overflow.
-  const int64_t each = items / job.chunks, left = items % job.chunks;
-  const int64_t begin = each * chunk + (chunk < left ? chunk : left), end = begin + each + (chunk < left ? 1 : 0);
   tc_call call = job.step->call;
   const tc_session& session = *job.session;
   call.scratch = session.arena.bytes + session.scratch_offset + session.scratch_stride * static_cast<uint64_t>(thread);
-  job.step->kernel->run(&call, begin, end);
+  job.step->kernel->run(&call, first_item(job, begin), first_item(job, end));
 }
 
 // Lets a step see its operands and scratch only; see arena_hide.
@@ -121,9 +124,9 @@ void run_step(tc_session* session, const BoundStep& step) {
   show_operands(*session, step);
   Job job = {session, &step, 1};
   const int64_t threads = session->pool.threads();
-  if (!step.shared || threads == 1) return run_chunk(&job, 0, 0);
-  job.chunks = step.work_items < threads * kChunksPerThread ? step.work_items : threads * kChunksPerThread;
-  session->pool.run(run_chunk, &job, static_cast<int32_t>(job.chunks));
+  if (!step.shared || threads == 1) return run_grains(&job, 0, 0, 1);
+  job.grains = step.work_items < threads * kGrainsPerThread ? step.work_items : threads * kGrainsPerThread;
+  session->pool.run(run_grains, &job, static_cast<int32_t>(job.grains));
 }
 
 // Everything after verification.
@@ -153,8 +156,9 @@ tc_status open_session(const Source& source, const tc_library* library, const tc
     return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %s is NULL", library == nullptr ? "library" : "the package");
   if (options.threads < 1 || options.threads > TC_MAX_THREADS)
     return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d", options.threads, TC_MAX_THREADS);
-  void* memory = malloc(sizeof(tc_session));
-  if (memory == nullptr) return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignof(tc_session), sizeof(tc_session)) != 0)
+    return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
   auto* session = new (memory) tc_session;
   tc_status status = source.path != nullptr ? tiercast::package_open(source.path, &session->package, error)
                                             : tiercast::package_open_memory(source.data, source.bytes, &session->package, error);
@@ -284,7 +288,9 @@ tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t i
   if (status == TC_OK) status = check_overlap(*session, inputs, outputs, error);
   if (status != TC_OK) return status;
   place_port_views(session->program, inputs, outputs);
+  session->pool.begin_series();
   run_steps(session);
+  session->pool.end_series();
   return TC_OK;
 }
 

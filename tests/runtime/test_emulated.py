@@ -11,7 +11,7 @@ from tiercast.codegen.build import build
 from tiercast.rig import emulator
 from tiercast.target import find_target
 
-TESTS = ("cpu", "overlap", "pool", "session", "verify")
+TESTS = ("cpu", "overlap", "pool", "quiet", "session", "verify")
 ARMS = ("linux-arm64", "linux-armv7")
 # What each of qemu's models has, of what kernels may need.
 FEATURES = {
