@@ -59,7 +59,7 @@ bench: setup ## time every kernel of this machine on its benchmark shapes
 bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
 	$(RUN)/python -m benchmarks.parity
 
-bench-peers: setup ## every reference model against five other engines, interleaved
+bench-peers: setup ## every reference model against six other engines, 1 and 2 threads, interleaved
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.peers.bench
 

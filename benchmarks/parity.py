@@ -17,7 +17,8 @@ from rich.table import Table
 
 from benchmarks.models import zoo
 from benchmarks.models.export_onnx import CACHE, REPOSITORY, onnx_path
-from benchmarks.models.reference import max_relative_error, write_reference
+from benchmarks.models.reference import write_reference
+from tiercast.peers.subject import max_relative_error
 
 BOUND = 1e-4
 SMALL = ("mobilenet_v2", "mobilenet_v3_small", "landmark", "face_embed", "gesture_gru", "gesture_lstm")

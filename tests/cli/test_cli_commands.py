@@ -114,6 +114,20 @@ def test_bench_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["refused"] or row["median_us"] > 0 for row in found["kernels"])
 
 
+@pytest.mark.slow
+def test_bench_peers(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = ["--engines", "tiercast,onnxruntime", "--threads", "2", "--seconds", "0.01", "--html", str(page)]
+    found = result(capsys, "bench", "--peers", str(model), "--input", SHAPE, *words)
+    assert [section["threads"] for section in found["sections"]] == [1, 2]
+    for section in found["sections"]:
+        cells = section["models"]["tiny"]["engines"]
+        assert all(
+            cells[name]["error"] < 1e-4 and cells[name]["ms"] > 0 for name in ("tiercast", "onnxruntime")
+        )
+    assert found["machine"]["peak_gflops"] > 1 and "onnxruntime" in page.read_text()
+
+
 def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     found = {item["name"]: item for item in result(capsys, "targets")["targets"]}
     assert {"host", "linux-arm64", "linux-armv7"} <= set(found) and "neon" in found["linux-arm64"]["has"]

@@ -126,6 +126,16 @@ def test_damaged_package(capsys: pytest.CaptureFixture[str], package: Path, tmp_
             assert name in message(capsys, command, str(tmp_path / name), code=REFUSED)
 
 
+def test_peers_without_an_engine_says_how_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    text = message(capsys, "bench", "--peers", "m.onnx", "--engines", "tiercast,executorch", code=USAGE)
+    assert "--no-deps executorch==" in text
+
+
+def test_peers_takes_one_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "one model" in message(capsys, "bench", "--peers", "a.onnx", "b.onnx", code=USAGE)
+    assert "--peers" in message(capsys, "bench", "a.tcpkg", "--html", "a.html", code=USAGE)
+
+
 def test_unknown_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert "conv2d_f32f32_portable" in message(capsys, "inspect", "--kernel", "conv2d", code=USAGE)
 

@@ -1,50 +1,68 @@
-"""`tiercast bench`: times of packages, or of every kernel."""
+"""`tiercast bench`: times of packages, of every kernel, or of a model beside other engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tiercast.cli.output import Json, emit, progress, table
+from tiercast.cli import bench_kernels, bench_peers
+from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, table
 from tiercast.errors import UsageError
 
 if TYPE_CHECKING:
-    from tiercast.bench import PackageTime, RowTime
+    from tiercast.bench import PackageTime
 
 
 def command(
     what: Annotated[
-        list[str], typer.Argument(help='Packages (timed in turn, run by run), or the word "kernels".')
+        list[str],
+        typer.Argument(help='Packages (timed in turn, run by run), "kernels", or with --peers one model.'),
     ],
     threads: Annotated[int, typer.Option(min=1, max=64)] = 1,
     seconds: Annotated[
-        float | None, typer.Option(help="Wall time for each package (2) or kernel row and case (0.3).")
+        float | None,
+        typer.Option(
+            help="Wall time for each package (2), kernel row and case (0.3) or visit of a peer (0.25)."
+        ),
     ] = None,
     op: Annotated[str | None, typer.Option(help="Kernels: only this family, say conv2d.")] = None,
     isa: Annotated[
         str | None, typer.Option(help="Kernels: only this instruction set, and portable to compare with.")
     ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Time a model beside the other engines that are installed.")
+    ] = False,
+    peers_python: Annotated[
+        Path | None, typer.Option(help="Peers: the Python that has them; this one without.", metavar="PATH")
+    ] = None,
+    engines: Annotated[str | None, typer.Option(help="Peers: only these, comma-separated.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help="Peers: an .npz with an array for each input; random without.")
+    ] = None,
+    input: Inputs = None,
+    html: Annotated[Path | None, typer.Option(help="Peers: also write a page with bars.")] = None,
     json: Json = False,
 ) -> None:
-    """Time packages, or every kernel of this machine on its benchmark shapes.
+    """Time packages, every kernel of this machine on its benchmark shapes, or a model beside other engines.
 
-    Examples: tiercast bench seg.tcpkg; tiercast bench old.tcpkg new.tcpkg; tiercast bench kernels --op conv2d
+    Examples: tiercast bench seg.tcpkg; tiercast bench old.tcpkg new.tcpkg; tiercast bench kernels
+    --op conv2d; tiercast bench --peers seg.onnx --threads 2 --html seg.html
     """
-    if what == ["kernels"]:
-        from tiercast.bench import time_kernels
-
-        with progress("timing kernels") as say:
-            rows = list(time_kernels(op, isa, say, seconds or 0.3))
-        peak = _peak_gflops()
-        emit(
-            {"peak_gflops": peak, "kernels": [_row_facts(row, peak) for row in rows]},
-            json,
-            lambda console: _show_kernels(console, rows, peak),
+    if peers:
+        bench_peers.run(
+            what, threads, seconds, peers_python, engines, inputs, parse_shapes(input), html, json
         )
+        return
+    if peers_python or engines or inputs or input or html:
+        raise UsageError(
+            "--peers-python, --engines, --inputs, --input and --html belong to `tiercast bench --peers`"
+        )
+    if what == ["kernels"]:
+        bench_kernels.run(op, isa, seconds or 0.3, json)
         return
     if op is not None or isa is not None:
         raise UsageError("--op and --isa belong to `tiercast bench kernels`")
@@ -55,34 +73,6 @@ def command(
     emit(
         {"packages": [item.as_dict() for item in times]}, json, lambda console: _show_packages(console, times)
     )
-
-
-def _peak_gflops() -> float:
-    from tiercast import _native
-
-    peak: float = _native.peak_gflops()
-    return peak
-
-
-def _row_facts(row: RowTime, peak: float) -> dict[str, Any]:
-    return {**vars(row), "percent_of_peak": None if row.gflops is None else 100 * row.gflops / peak}
-
-
-def _show_kernels(console: Console, rows: list[RowTime], peak: float) -> None:
-    console.print(f"measured FMA peak of one thread: {peak:.0f} GFLOP/s")
-    case = ""
-    made = table("kernel", ">us", ">GFLOP/s", ">% peak", ">GB/s", ">x portable")
-    for row in rows:
-        if row.case != case:
-            case = row.case
-            made.add_row(f"[bold]{escape(case)}[/bold]")
-        if row.refused:
-            made.add_row(f"  {escape(row.row)}: refused: {escape(row.refused)}")
-            continue
-        rate = ["", ""] if row.gflops is None else [f"{row.gflops:.1f}", f"{100 * row.gflops / peak:.0f}"]
-        gain = "" if row.speedup is None else f"{row.speedup:.1f}"
-        made.add_row(f"  {escape(row.row)}", f"{row.median_us:.1f}", *rate, f"{row.gbytes_per_s:.1f}", gain)
-    console.print(made)
 
 
 def _show_packages(console: Console, times: list[PackageTime]) -> None:

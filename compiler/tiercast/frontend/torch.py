@@ -1,15 +1,12 @@
 """PyTorch: exported programs, .pt2 files and factories, through PyTorch's own ONNX exporter.
 
-The only file that imports torch, and only when a PyTorch source is read.
+The only file of the compiler that imports torch, and only when a PyTorch source is read.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -20,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import ModelError, UsageError
+from tiercast.factory import find_factory
 from tiercast.frontend.hub import to_hub
 from tiercast.frontend.opset import HUB_OPSET
 
@@ -104,7 +102,7 @@ def _open(source: str, origin: str) -> Any:
         )
     if Path(source).suffix == ".pt2":
         return _load_program(Path(source), origin)
-    made = _factory(source, origin)()
+    made = find_factory(source, origin)()
     if _is_torch(made, "ExportedProgram"):
         return made
     if not (isinstance(made, tuple) and len(made) == 2 and _is_torch(made[0], "Module")):
@@ -126,44 +124,6 @@ def _load_program(path: Path, origin: str) -> Any:
         raise ModelError(
             f"{origin}: not a program saved by torch.export.save, or cut short: {_first_line(error)}"
         ) from error
-
-
-def _factory(source: str, origin: str) -> Any:
-    place, _, name = source.rpartition(":")
-    try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise UsageError(f"{origin}: {place!r} can't be imported: {error}") from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        raise UsageError(f"{origin}: {place!r} has no function {name!r}")
-    return factory
-
-
-def _import_module(name: str) -> Any:
-    with _on_path(Path.cwd()):
-        return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickling look their module up
-    with _on_path(path.resolve().parent):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _export(module: torch.nn.Module, example: Any, origin: str) -> torch.export.ExportedProgram:

@@ -6,29 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.models.export_onnx import CACHE
+from tiercast.peers.engines import Arrays, Subject
 
-from . import Array
-
-PYTHON = "peers"
 MODULE = "openvino"
+PACKAGES = ("openvino",)
 FILES = ("model.xml", "model.bin")
 
 
-def convert(name: str, folder: Path) -> None:
+def convert(subject: Subject, folder: Path) -> None:
     """ONNX -> OpenVINO IR, weights kept in f32."""
     import openvino
 
-    model = openvino.convert_model(CACHE / f"{name}.onnx")
+    model = openvino.convert_model(subject.onnx)
     openvino.save_model(model, folder / FILES[0], compress_to_fp16=False)
 
 
 class Engine:
     """One infer request on shared input tensors."""
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         import openvino
 
         core = openvino.Core()
@@ -49,7 +45,7 @@ class Engine:
             self._request.set_input_tensor(index, tensor)
         self._request.infer()
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """IR keeps the order of the ONNX outputs."""
         ports = self._compiled.outputs
         return {

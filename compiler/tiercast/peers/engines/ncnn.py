@@ -8,28 +8,36 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Array
+from tiercast.peers.engines import Arrays, Subject
+from tiercast.peers.pytorch import load_module
+from tiercast.peers.subject import read_reference
 
-PYTHON = "peers"
 MODULE = "ncnn"
+PACKAGES = ("torch", "ncnn", "pnnx")
 FILES = ("model.ncnn.param", "model.ncnn.bin")
 # With lightmode (the default) 1.0.20261020 crashes where an input has many consumers; off, blobs live longer.
 NO_LIGHTMODE = {"inpaint"}
+_TYPES = {"f": "f32", "i": "i64", "b": "bool"}
 
 
-def convert(name: str, folder: Path) -> None:
-    """TorchScript trace -> pnnx. Raises RuntimeError where pnnx left an operator it could not translate."""
-    import torch
+def convert(subject: Subject, folder: Path) -> None:
+    """TorchScript trace, or ONNX where there is no more -> pnnx.
 
-    from benchmarks.models import zoo
-
-    module, inputs = zoo.build(name)
-    script = folder / "model.pt"
-    torch.jit.trace(module, tuple(inputs.values()), check_trace=False).save(str(script))
-    shapes = ",".join("[" + ",".join(map(str, tensor.shape)) + "]f32" for tensor in inputs.values())
+    Raises RuntimeError where pnnx left an operator it could not translate.
+    """
+    source = _trace(subject, folder) if subject.torch else subject.onnx
+    inputs, _, _ = read_reference(subject.folder)
+    shapes = ",".join(
+        f"[{','.join(map(str, value.shape))}]{_TYPES[value.dtype.kind]}" for value in inputs.values()
+    )
     pnnx = Path(sys.executable).parent / "pnnx"
+    # its files are named after the source: a link makes them ours
+    link = folder / f"model{source.suffix}"
+    if link != source:
+        link.unlink(missing_ok=True)
+        link.symlink_to(source.resolve())
     subprocess.run(
-        [pnnx, script, f"inputshape={shapes}", "fp16=0", "optlevel=2"], cwd=folder, check=True, timeout=300
+        [pnnx, link.name, f"inputshape={shapes}", "fp16=0", "optlevel=2"], cwd=folder, check=True, timeout=300
     )
     foreign = ("pnnx.", "aten::", "prim::", "F.", "nn.", "Tensor.", "torch.")
     left = [
@@ -39,12 +47,19 @@ def convert(name: str, folder: Path) -> None:
         raise RuntimeError(f"pnnx left untranslated operators: {', '.join(sorted(set(left)))}")
 
 
+def _trace(subject: Subject, folder: Path) -> Path:
+    import torch
+
+    module, inputs = load_module(subject)
+    script = folder / "model.pt"
+    torch.jit.trace(module, inputs, check_trace=False).save(str(script))  # type: ignore[no-untyped-call]
+    return script
+
+
 class Engine:
     """One extractor per call; ncnn has no batch axis, so a leading 1 is dropped."""
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         import ncnn
 
         self._net = ncnn.Net()
@@ -74,6 +89,6 @@ class Engine:
                 raise RuntimeError(f"ncnn: extracting out{index} returned {status}")
             self._results.append(mat)
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """pnnx numbers outputs in the model's order."""
         return {name: np.array(mat) for name, mat in zip(self._expected, self._results, strict=True)}

@@ -5,26 +5,22 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks.models.export_onnx import CACHE
+from tiercast.peers.engines import Array, Arrays, Subject
 
-from . import Array
-
-PYTHON = "peers"
 MODULE = "onnxruntime"
+PACKAGES = ("onnxruntime",)
 FILES = ("model.onnx",)
 
 
-def convert(name: str, folder: Path) -> None:
+def convert(subject: Subject, folder: Path) -> None:
     """Nothing to convert: it eats the ONNX export."""
-    shutil.copyfile(CACHE / f"{name}.onnx", folder / FILES[0])
+    shutil.copyfile(subject.onnx, folder / FILES[0])
 
 
 class Engine:
     """`InferenceSession.run` on the dictionary of inputs."""
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -39,6 +35,6 @@ class Engine:
     def __call__(self) -> None:
         self._results = self._session.run(self._names, self._inputs)
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """By name."""
         return dict(zip(self._names, self._results, strict=True))

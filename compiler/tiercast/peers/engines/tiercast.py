@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.models.export_onnx import CACHE
+from tiercast.peers.engines import Arrays, Subject
 
-from . import Array
-
-PYTHON = "project"
 MODULE = "tiercast.session"
+PACKAGES = ()
 FILES = ("model.tcpkg",)
 
 
-def convert(name: str, folder: Path) -> None:
+def convert(subject: Subject, folder: Path) -> None:
     """Compiles the ONNX export for the host."""
     import tiercast
 
-    tiercast.compile(CACHE / f"{name}.onnx", target="host", output=folder / FILES[0])
+    tiercast.compile(subject.onnx, target="host", output=folder / FILES[0])
 
 
 class Engine:
     """`Session.run` copies the outputs out, so each call is complete."""
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         import tiercast
 
         self._session = tiercast.Session(folder / FILES[0], threads=threads)
         self._inputs = inputs
-        self._results: dict[str, Array] = {}
+        self._results: Arrays = {}
 
     def __call__(self) -> None:
         self._results = self._session.run(self._inputs)
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """By the graph's own names."""
         return self._results

@@ -6,39 +6,36 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Array
+from tiercast.peers.engines import Array, Arrays, Subject
+from tiercast.peers.pytorch import load_module
 
-PYTHON = "peers"
 MODULE = "ai_edge_litert.interpreter"
+PACKAGES = ("torch", "ai-edge-litert", "litert-torch")
 FILES = ("model.tflite",)
 
 
-def convert(name: str, folder: Path) -> None:
+def convert(subject: Subject, folder: Path) -> None:
     """PyTorch -> TFLite with channels last at the boundary, as the engine wants pictures."""
     import litert_torch
     import torch
 
-    from benchmarks.models import zoo
-
-    module, inputs = zoo.build(name)
+    module, inputs = load_module(subject)
     with torch.no_grad():
-        result = module(*inputs.values())
+        result = module(*inputs)
     results = result if isinstance(result, tuple) else (result,)
     wrapped = litert_torch.to_channel_last_io(
         module,
-        args=[index for index, tensor in enumerate(inputs.values()) if tensor.dim() == 4],
+        args=[index for index, tensor in enumerate(inputs) if tensor.dim() == 4],
         outputs=[index for index, tensor in enumerate(results) if tensor.dim() == 4],
     )
-    samples = tuple(t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t for t in inputs.values())
+    samples = tuple(t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t for t in inputs)
     litert_torch.convert(wrapped.eval(), samples).export(str(folder / FILES[0]))
 
 
 class Engine:
     """The interpreter's tensors by index; the signature gives inputs and outputs in the model's order."""
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
@@ -59,7 +56,7 @@ class Engine:
         self._interpreter.invoke()
         self._results = [self._interpreter.get_tensor(slot) for slot in self._slots]
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """Back to N C H W."""
         first = [value.transpose(0, 3, 1, 2) if value.ndim == 4 else value for value in self._results]
         return dict(zip(self._names, first, strict=True))

@@ -7,15 +7,14 @@ import sys
 from math import prod
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from benchmarks.models.export_onnx import CACHE
+from tiercast.peers.engines import Array, Arrays, Subject
 
-from . import Array
-
-PYTHON = "peers"
 MODULE = "MNN"
+PACKAGES = ("MNN",)
 FILES = ("model.mnn",)
 # Not the wheel's `mnnconvert` script: that runs pip and reports usage to a server; the extension does not.
 _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
@@ -25,11 +24,12 @@ _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 _WAYS: tuple[tuple[str, ...], ...] = ((), ("--useOriginRNNImpl",))
 
 
-def convert(name: str, folder: Path) -> None:
+def convert(subject: Subject, folder: Path) -> None:
     """ONNX -> MNN, in the first way that works. Raises RuntimeError with the converter's last words."""
-    source, target = CACHE / f"{name}.onnx", folder / FILES[0]
+    source, target = subject.onnx, folder / FILES[0]
     target.unlink(missing_ok=True)
-    command = [sys.executable, "-c", _CONVERT, "-f", "ONNX", "--modelFile", source, "--MNNModel", target]
+    command = [sys.executable, "-c", _CONVERT, "-f", "ONNX"]
+    command += ["--modelFile", str(source), "--MNNModel", str(target)]
     for way in _WAYS:
         done = subprocess.run(
             [*command, "--bizCode", "peer", *way], capture_output=True, text=True, timeout=300
@@ -45,9 +45,7 @@ class Engine:
     There the Session API answers at once with nothing computed: its output sizes are not the model's.
     """
 
-    def __init__(
-        self, folder: Path, inputs: dict[str, Array], expected: dict[str, Array], threads: int
-    ) -> None:
+    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
         config = {
             "backend": "CPU",
             "numThread": threads,
@@ -62,15 +60,13 @@ class Engine:
     def __call__(self) -> None:
         self._way.run()
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         """By name."""
         return self._way.outputs()
 
 
 class _Session:
-    def __init__(
-        self, file: str, config: dict[str, object], inputs: dict[str, Array], expected: dict[str, Array]
-    ) -> None:
+    def __init__(self, file: str, config: dict[str, object], inputs: Arrays, expected: Arrays) -> None:
         import MNN
 
         self._interpreter = MNN.Interpreter(file)
@@ -92,7 +88,7 @@ class _Session:
         for result, host in self._results.values():
             result.copyToHostTensor(host)
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         return {
             name: np.array(host.getData()).reshape(host.getShape())
             for name, (_, host) in self._results.items()
@@ -102,9 +98,7 @@ class _Session:
 class _Module:
     """Its results are lazy; `convert(...).read()` forces them."""
 
-    def __init__(
-        self, file: str, config: dict[str, object], inputs: dict[str, Array], expected: dict[str, Array]
-    ) -> None:
+    def __init__(self, file: str, config: dict[str, object], inputs: Arrays, expected: Arrays) -> None:
         import MNN.expr as expr
         import MNN.nn as nn
 
@@ -124,10 +118,10 @@ class _Module:
         results = self._module.forward(self._inputs)
         self._results = [self._expr.convert(result, self._expr.NCHW).read() for result in results]
 
-    def outputs(self) -> dict[str, Array]:
+    def outputs(self) -> Arrays:
         return {name: np.array(value) for name, value in zip(self._names, self._results, strict=True)}
 
 
-def _host(mnn: ModuleType, value: Array) -> object:
+def _host(mnn: ModuleType, value: Array) -> Any:
     kind, order = mnn.Halide_Type_Float, mnn.Tensor_DimensionType_Caffe
     return mnn.Tensor(tuple(value.shape), kind, np.ascontiguousarray(value), order)
