@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tiercast.errors import UsageError
+from tiercast.isa import instruction_sets
 from tiercast.paths import room
 
 Accept = Callable[["Row"], "str | None"]
@@ -133,7 +134,8 @@ def choose(op: str, has: frozenset[str], accept: Accept | None = None) -> Choice
     better: list[str] = []
     for row in rows_of(op):
         missing = row.needs - has
-        known = row.isa in has  # the target has its instruction set, and perhaps the rest on some devices
+        # The target has its instruction set, and perhaps the rest on some devices.
+        known = bool(row.needs & has)
         reason = accept(row) if accept and (known or not missing) else None
         if reason is None and not missing:
             return Choice(row, tuple(refused), tuple(better))
@@ -191,7 +193,7 @@ def _row(family: str, entry: Mapping[str, Any]) -> Row:
     tile: dict[str, int] = dict(entry.get("tile", {}))
     op = f"{entry.get('op', family)}_{entry['in']}{entry['out']}"
     parts = [op, isa, "x".join(str(value) for value in tile.values()), entry.get("core", "")]
-    needs = set(entry.get("needs", ())) | (set() if isa == "portable" else {isa})
+    needs = {*entry.get("needs", ()), *instruction_sets()[isa].get("needs", (isa,))}
     return Row(
         name="_".join(part for part in parts if part),
         op=op,

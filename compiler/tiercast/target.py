@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiercast.errors import UsageError
+from tiercast.isa import instruction_sets
 from tiercast.paths import room
 
 
@@ -38,10 +39,9 @@ class Target:
     @property
     def isas(self) -> dict[str, tuple[str, ...]]:
         """Instruction sets of its kernel library, each with the compile flags it needs."""
-        facts = tomllib.loads((room("kernels") / "isa.toml").read_text())
         return {
             isa: (*entry["flags"], *self.flags.get(isa, ()))
-            for isa, entry in facts.items()
+            for isa, entry in instruction_sets().items()
             if self.arch in entry.get("arch", (self.arch,))
         }
 

@@ -15,7 +15,7 @@ enum { CONV_X = 0, CONV_WEIGHT, CONV_BIAS, CONV_SLOPE, CONV_RESIDUAL, CONV_INPUT
 struct Conv {
   const tc_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
-  const float *weight, *bias, *slope;
+  const E *weight, *bias, *slope;
   int64_t n, h, w, c, oh, ow, oc, k, padded;
 };
 
@@ -24,9 +24,9 @@ inline Conv conv_of(const tc_call* call) {
   v.p = (const tc_conv2d_params*)call->params;
   v.x = &call->inputs[CONV_X];
   v.y = &call->outputs[0];
-  v.weight = (const float*)call->inputs[CONV_WEIGHT].data;
-  v.bias = (const float*)call->inputs[CONV_BIAS].data;
-  v.slope = (const float*)call->inputs[CONV_SLOPE].data;
+  v.weight = (const E*)call->inputs[CONV_WEIGHT].data;
+  v.bias = (const E*)call->inputs[CONV_BIAS].data;
+  v.slope = (const E*)call->inputs[CONV_SLOPE].data;
   v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[CONV_RESIDUAL];
   v.n = v.x->dims[0];
   v.h = v.x->dims[1];
@@ -53,7 +53,7 @@ enum { REPACKED_COLUMNS = 8 };
 // Scratch of one thread: `block` im2row rows of k floats, and the repacked columns.
 inline Checked conv_scratch_bytes(const Conv& v) {
   const int64_t rows = conv_is_pointwise(v.p) ? 0 : v.p->block;
-  return Checked(v.p->kernel[0]) * v.p->kernel[1] * v.c * (rows + REPACKED_COLUMNS) * (int64_t)sizeof(float);
+  return Checked(v.p->kernel[0]) * v.p->kernel[1] * v.c * (rows + REPACKED_COLUMNS) * (int64_t)sizeof(E);
 }
 
 }  // namespace

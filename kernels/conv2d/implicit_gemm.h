@@ -72,7 +72,7 @@ inline Plan plan_of(const tc_call* call) {
 }
 
 // `taps` columns of c floats, `step` apart, from image row `line`; the first is column ix.
-inline void gather_line(const Conv& v, const float* line, int64_t ix, int64_t taps, int64_t step, float* to) {
+inline void gather_line(const Conv& v, const E* line, int64_t ix, int64_t taps, int64_t step, E* to) {
   const int64_t pitch = v.x->strides[2];
   if (step == 1 && pitch == v.c && v.p->pad_mode == TC_PAD_MODE_ZERO) {
     const int64_t left = ix < 0 ? (-ix < taps ? -ix : taps) : 0;
@@ -94,7 +94,7 @@ inline void gather_line(const Conv& v, const float* line, int64_t ix, int64_t ta
 }
 
 // The kernel's rows at output row oy, each `taps` columns from input column ix.
-inline void gather_lines(const Conv& v, const float* image, int64_t oy, int64_t ix, int64_t taps, int64_t step, float* to) {
+inline void gather_lines(const Conv& v, const E* image, int64_t oy, int64_t ix, int64_t taps, int64_t step, E* to) {
   const tc_conv2d_params* p = v.p;
   for (int64_t ky = 0; ky < p->kernel[0]; ++ky, to += taps * v.c) {
     const int64_t row = pad_index(oy * p->strides[0] - p->pads[0] + ky * p->dilations[0], v.h, p->pad_mode);
@@ -107,7 +107,7 @@ inline void gather_lines(const Conv& v, const float* image, int64_t oy, int64_t 
 }
 
 // The tile's A in the image itself; false when a tap falls outside.
-inline bool in_place_rows(const Conv& v, const float* image, int64_t oy, int64_t ox, int64_t mr, Rows* rows) {
+inline bool in_place_rows(const Conv& v, const E* image, int64_t oy, int64_t ox, int64_t mr, Rows* rows) {
   const tc_conv2d_params* p = v.p;
   const int64_t top = oy * p->strides[0] - p->pads[0], left = ox * p->strides[1] - p->pads[1];
   const int64_t bottom = top + (int64_t)(p->kernel[0] - 1) * p->dilations[0];
@@ -126,7 +126,7 @@ inline bool in_place_rows(const Conv& v, const float* image, int64_t oy, int64_t
 }
 
 // The padded piece of image under a tile of one output row, copied to `to`; false when im2row is smaller.
-inline bool patch_rows(const Conv& v, const float* image, int64_t oy, int64_t ox, int64_t mr, float* to, Rows* rows) {
+inline bool patch_rows(const Conv& v, const E* image, int64_t oy, int64_t ox, int64_t mr, E* to, Rows* rows) {
   const tc_conv2d_params* p = v.p;
   const int64_t columns = (mr - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1] + 1;
   if (columns > mr * p->kernel[1]) return false;
@@ -143,13 +143,13 @@ inline bool patch_rows(const Conv& v, const float* image, int64_t oy, int64_t ox
 }
 
 // A of the tile at pixel `first` of its segment; takes from scratch (mr * k floats) when the image cannot be read in place.
-inline Rows tile_rows(const Plan& plan, const float* image, int64_t segment, int64_t first, int64_t mr, float** scratch) {
+inline Rows tile_rows(const Plan& plan, const E* image, int64_t segment, int64_t first, int64_t mr, E** scratch) {
   const Conv& v = plan.v;
   const tc_conv2d_params* p = v.p;
   if (plan.flat && conv_is_pointwise(p)) return plain_rows(image + first * plan.x_pitch, plan.x_pitch, v.k);
   Rows rows = {};
   if (!plan.flat && in_place_rows(v, image, segment, first, mr, &rows)) return rows;
-  float* to = *scratch;
+  E* to = *scratch;
   *scratch += mr * v.k;
   if (!plan.flat && patch_rows(v, image, segment, first, mr, to, &rows)) return rows;
   for (int64_t r = 0; r < mr; ++r) {
@@ -177,8 +177,8 @@ inline Product product_of(const Plan& plan, int64_t group) {
 
 inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index, int64_t group, int64_t block, int64_t split) {
   const Conv& v = plan.v;
-  const float* image = (const float*)v.x->data + image_index * v.x->strides[0] + group * v.c;
-  float* scratch = (float*)call->scratch;
+  const E* image = (const E*)v.x->data + image_index * v.x->strides[0] + group * v.c;
+  E* scratch = (E*)call->scratch;
   Tile tiles[MAX_TILES];
   int count = 0;
   const int64_t total = plan.tiles * plan.segments;
@@ -187,10 +187,10 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
     const int64_t first = tile_begin(plan.length, index), mr = tile_begin(plan.length, index + 1) - first;
     Tile& tile = tiles[count];
     tile.mr = (int)mr;
-    tile.c = (float*)v.y->data + image_index * v.y->strides[0] + segment * v.y->strides[1] + first * plan.pitch + group * v.oc;
+    tile.c = (E*)v.y->data + image_index * v.y->strides[0] + segment * v.y->strides[1] + first * plan.pitch + group * v.oc;
     tile.residual = nullptr;
     if (v.residual != nullptr) {
-      tile.residual = (const float*)v.residual->data + image_index * v.residual->strides[0] + segment * v.residual->strides[1] +
+      tile.residual = (const E*)v.residual->data + image_index * v.residual->strides[0] + segment * v.residual->strides[1] +
                       first * plan.residual_pitch + group * v.oc;
     }
     tile.rows = tile_rows(plan, image, segment, first, mr, &scratch);

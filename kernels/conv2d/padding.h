@@ -15,7 +15,7 @@ inline int64_t pad_index(int64_t i, int64_t size, int32_t mode) {
   return -1;
 }
 
-// NULL when kernel, strides, dilations and pads are sound and give y's height and width from x's (both f32 NHWC of rank 4).
+// NULL when kernel, strides, dilations and pads are sound and give y's height and width from x's (both NHWC of rank 4).
 template <class Params>
 inline const char* check_window(const Params* p, const tc_view& x, const tc_view& y) {
   if (p->pad_mode < TC_PAD_MODE_ZERO || p->pad_mode > TC_PAD_MODE_REPLICATE) return "unknown pad_mode";
@@ -36,8 +36,8 @@ inline const char* check_window(const Params* p, const tc_view& x, const tc_view
 // NULL when the residual operand fits residual_mode and y.
 inline const char* check_residual(int32_t mode, const tc_view& residual, const tc_view& y) {
   if (mode < TC_RESIDUAL_NONE || mode > TC_RESIDUAL_MUL_AFTER) return "unknown residual_mode";
-  if (mode != TC_RESIDUAL_NONE && (residual.dtype != TC_F32 || !same_dims(residual, y) || !pitched(residual))) {
-    return "residual must be f32 of y's shape, channels contiguous";
+  if (mode != TC_RESIDUAL_NONE && (residual.dtype != TC_E || !same_dims(residual, y) || !pitched(residual))) {
+    return "residual must be of y's type and shape, channels contiguous";
   }
   return nullptr;
 }

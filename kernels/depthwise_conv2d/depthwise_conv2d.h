@@ -17,7 +17,7 @@ enum { DW_X = 0, DW_WEIGHT, DW_BIAS, DW_SLOPE, DW_RESIDUAL, DW_INPUTS };
 struct Depthwise {
   const tc_depthwise_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
-  const float *weight, *bias, *slope;
+  const E *weight, *bias, *slope;
   int64_t n, h, w, c, oh, ow;
 };
 
@@ -26,9 +26,9 @@ inline Depthwise depthwise_of(const tc_call* call) {
   v.p = (const tc_depthwise_conv2d_params*)call->params;
   v.x = &call->inputs[DW_X];
   v.y = &call->outputs[0];
-  v.weight = (const float*)call->inputs[DW_WEIGHT].data;
-  v.bias = (const float*)call->inputs[DW_BIAS].data;
-  v.slope = (const float*)call->inputs[DW_SLOPE].data;
+  v.weight = (const E*)call->inputs[DW_WEIGHT].data;
+  v.bias = (const E*)call->inputs[DW_BIAS].data;
+  v.slope = (const E*)call->inputs[DW_SLOPE].data;
   v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[DW_RESIDUAL];
   v.n = v.x->dims[0];
   v.h = v.x->dims[1];

@@ -64,8 +64,8 @@ inline Cut cut_of(const tc_call* call) {
     const int64_t together = TILE_ROWS * (int64_t)p->dilations[0];
     cut.strip = strip_of(filter_of(v, cut.epilogue), p->kernel[1], p->strides[1], v.w, v.ow, p->dilations[1], p->pads[1], p->pad_mode);
     cut.groups = (v.oh + together - 1) / together * p->dilations[0];
-    const int64_t floats = IMAGE_BYTES / (int64_t)sizeof(float);
-    const int64_t fit = LINES_BYTES / (int64_t)sizeof(float) / (v.w * tile_lines(cut.strip.tiles, TILE_ROWS)) / VL * VL;
+    const int64_t floats = IMAGE_BYTES / (int64_t)sizeof(E);
+    const int64_t fit = LINES_BYTES / (int64_t)sizeof(E) / (v.w * tile_lines(cut.strip.tiles, TILE_ROWS)) / VL * VL;
     if (fit >= VL && v.c <= floats / v.h / v.w) cut.block = fit;
   }
   const int64_t outer = v.n * cut.groups, vectors = v.c / VL;
@@ -79,18 +79,16 @@ int64_t work(const tc_call* call) {
   return cut.v.n * cut.groups * cut.splits;
 }
 
-inline const float* image_row(const Depthwise& v, int64_t n, int64_t row) {
+inline const E* image_row(const Depthwise& v, int64_t n, int64_t row) {
   const int64_t at = pad_index(row, v.h, v.p->pad_mode);
-  return at < 0 ? nullptr : (const float*)v.x->data + n * v.x->strides[0] + at * v.x->strides[1];
+  return at < 0 ? nullptr : (const E*)v.x->data + n * v.x->strides[0] + at * v.x->strides[1];
 }
 
-inline float* output_row(const Depthwise& v, int64_t n, int64_t oy) {
-  return (float*)v.y->data + n * v.y->strides[0] + oy * v.y->strides[1];
-}
+inline E* output_row(const Depthwise& v, int64_t n, int64_t oy) { return (E*)v.y->data + n * v.y->strides[0] + oy * v.y->strides[1]; }
 
-inline const float* residual_row(const Depthwise& v, int64_t n, int64_t oy) {
+inline const E* residual_row(const Depthwise& v, int64_t n, int64_t oy) {
   if (v.residual == nullptr) return nullptr;
-  return (const float*)v.residual->data + n * v.residual->strides[0] + oy * v.residual->strides[1];
+  return (const E*)v.residual->data + n * v.residual->strides[0] + oy * v.residual->strides[1];
 }
 
 // What a row's tiles could not do: activations that need more room, late residuals.
@@ -99,7 +97,7 @@ inline void finish_row(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int
   Epilogue e = cut.epilogue;
   if (cut.tiled && tile_applies(e.activation)) e.activation = TC_ACTIVATION_NONE;
   if (!needs_finish(e)) return;
-  const float* residual = residual_row(v, n, oy);
+  const E* residual = residual_row(v, n, oy);
   finish(e, (int)v.ow, end - begin, v.slope == nullptr ? nullptr : v.slope + begin, residual == nullptr ? nullptr : residual + begin,
          v.residual == nullptr ? 0 : v.residual->strides[2], output_row(v, n, oy) + begin, v.y->strides[2]);
 }
@@ -124,7 +122,7 @@ inline void run_pair(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int64
 inline void run_single(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int64_t end) {
   const Depthwise& v = cut.v;
   const tc_depthwise_conv2d_params* p = v.p;
-  const float* rows[MAX_KERNEL_ROWS];
+  const E* rows[MAX_KERNEL_ROWS];
   for (int64_t ky = 0; ky < p->kernel[0]; ++ky) rows[ky] = image_row(v, n, oy * p->strides[0] - p->pads[0] + ky * p->dilations[0]);
   const Line line = {&v,
                      rows,

@@ -11,9 +11,9 @@ enum { SOME_COLUMNS = 4, BORDER_VECTORS = 4 };
 // One output row: the kernel rows that lie inside the image, and what the columns share.
 struct Line {
   const Depthwise* v;
-  const float** rows;  // image row of each kernel row, NULL for one of zeros
-  float* y;
-  const float* residual;  // added before the clamp; NULL when there is none
+  const E** rows;  // image row of each kernel row, NULL for one of zeros
+  E* y;
+  const E* residual;  // added before the clamp; NULL when there is none
   int64_t y_pitch, residual_pitch, x_pitch;
   float lo, hi;
 };
@@ -33,8 +33,8 @@ TC_INLINE void columns_any(const Line& line, int64_t ox, int64_t ix, int64_t c) 
   for (int t = 0; t < SOME_COLUMNS; ++t) acc[t] = v_load(v.bias + c);
   for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky) {
     if (line.rows[ky] == nullptr) continue;
-    const float* x = line.rows[ky] + ix * line.x_pitch + c;
-    const float* w = v.weight + ky * v.p->kernel[1] * v.c + c;
+    const E* x = line.rows[ky] + ix * line.x_pitch + c;
+    const E* w = v.weight + ky * v.p->kernel[1] * v.c + c;
     for (int64_t kx = 0; kx < v.p->kernel[1]; ++kx, x += next, w += v.c) {
       const V tap = v_load(w);
       for (int t = 0; t < SOME_COLUMNS; ++t) acc[t] = v_fma(v_load(x + t * step), tap, acc[t]);
@@ -54,8 +54,8 @@ TC_INLINE void column_border(const Line& line, int64_t ox, int64_t c) {
     if (ix < 0) continue;
     for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky) {
       if (line.rows[ky] == nullptr) continue;
-      const float* x = line.rows[ky] + ix * line.x_pitch + c;
-      const float* w = v.weight + (ky * v.p->kernel[1] + kx) * v.c + c;
+      const E* x = line.rows[ky] + ix * line.x_pitch + c;
+      const E* w = v.weight + (ky * v.p->kernel[1] + kx) * v.c + c;
       for (int i = 0; i < VECTORS; ++i) acc[i] = v_fma(v_load(x + i * VL), v_load(w + i * VL), acc[i]);
     }
   }
@@ -71,7 +71,7 @@ TC_NOINLINE void column_partial(const Line& line, int64_t ox, int64_t c, int64_t
     for (int64_t kx = 0; kx < v.p->kernel[1]; ++kx) {
       const int64_t ix = pad_index(ox * v.p->strides[1] - v.p->pads[1] + kx * v.p->dilations[1], v.w, v.p->pad_mode);
       if (ix < 0) continue;
-      const float* w = v.weight + (ky * v.p->kernel[1] + kx) * v.c + c;
+      const E* w = v.weight + (ky * v.p->kernel[1] + kx) * v.c + c;
       acc = v_fma(v_load_n(line.rows[ky] + ix * line.x_pitch + c, n), v_load_n(w, n), acc);
     }
   }

@@ -19,9 +19,9 @@ struct Strip {
 
 // Input rows (NULL for one of zeros), output rows and their residuals (NULL when there is none), at column and channel 0.
 struct StripRows {
-  const float* x[MAX_TILE_LINES];
-  float* y[TILE_ROWS];
-  const float* residual[TILE_ROWS];
+  const E* x[MAX_TILE_LINES];
+  E* y[TILE_ROWS];
+  const E* residual[TILE_ROWS];
   int count;
 };
 

@@ -15,9 +15,9 @@ enum { TILE_COLUMNS = TC_COLUMNS };
 #endif
 enum { TILE_ROWS = 2, WIDEST_TILE = 8, MAX_TILE_INPUTS = (WIDEST_TILE - 1) * 2 + 5, MAX_TILE_LINES = 2 + 5 };
 
-// What all tiles of a call share. Pitches in floats; `c` is the pitch of the weights, [kernel * kernel][c].
+// What all tiles of a call share. Pitches in elements; `c` is the pitch of the weights, [kernel * kernel][c].
 struct Filter {
-  const float *weight, *bias, *slope;
+  const E *weight, *bias, *slope;
   int64_t c;
   int64_t x_pitch, y_pitch, residual_pitch;  // between the input columns of neighbouring taps, the outputs of a tile, their residuals
   int32_t activation;                        // none and clip are one: clamped to lo, hi
@@ -26,9 +26,9 @@ struct Filter {
 
 // One tile's operands. x: the input rows (NULL for one of zeros), y and residual: the output rows, all at channel 0 of the first column.
 struct Place {
-  const float* x[MAX_TILE_LINES];
-  float* y[TILE_ROWS];
-  const float* residual[TILE_ROWS];  // added before the clamp; NULL when there is none
+  const E* x[MAX_TILE_LINES];
+  E* y[TILE_ROWS];
+  const E* residual[TILE_ROWS];      // added before the clamp; NULL when there is none
   int64_t offsets[MAX_TILE_INPUTS];  // of a tile at an edge: each input column's from x, -1 for one of zeros
   int64_t count;                     // of a tile at an edge: output columns wanted
 };
@@ -50,7 +50,7 @@ TC_INLINE void add_lines(const Filter& f, const Place& at, int64_t c, int from, 
   enum { INPUTS = (COLUMNS - 1) * STEP + KERNEL };
   for (int line = from; line < to; ++line) {
     if (at.x[line] == nullptr) continue;
-    const float* x = at.x[line] + c;
+    const E* x = at.x[line] + c;
     V in[INPUTS];
     for (int i = 0; i < INPUTS; ++i) {
       if (EDGE) {
@@ -60,7 +60,7 @@ TC_INLINE void add_lines(const Filter& f, const Place& at, int64_t c, int from, 
       }
     }
     for (int r = FIRST; r < LAST; ++r) {
-      const float* w = f.weight + (line - r * STEP) * KERNEL * f.c + c;
+      const E* w = f.weight + (line - r * STEP) * KERNEL * f.c + c;
       for (int k = 0; k < KERNEL; ++k) {
         const V tap = v_load(w + k * f.c);
         for (int t = 0; t < COLUMNS; ++t) acc[r][t] = v_fma(in[t * STEP + k], tap, acc[r][t]);

@@ -15,7 +15,7 @@ enum { MM_A = 0, MM_B, MM_BIAS, MM_SLOPE, MM_RESIDUAL, MM_INPUTS };
 struct Matmul {
   const tc_matmul_params* p;
   const tc_view *a, *b, *y, *residual;  // residual: NULL when there is none
-  const float *bias, *slope;            // [padded]
+  const E *bias, *slope;                // [padded]
   int64_t batch, m, k, n, padded;
   int64_t lda, ldy, ldr;
 };
@@ -28,8 +28,8 @@ inline Matmul matmul_of(const tc_call* call) {
   v.a = &call->inputs[MM_A];
   v.b = &call->inputs[MM_B];
   v.y = &call->outputs[0];
-  v.bias = (const float*)call->inputs[MM_BIAS].data;
-  v.slope = (const float*)call->inputs[MM_SLOPE].data;
+  v.bias = (const E*)call->inputs[MM_BIAS].data;
+  v.slope = (const E*)call->inputs[MM_SLOPE].data;
   v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[MM_RESIDUAL];
   v.batch = 1;
   for (int32_t i = 0; i < v.y->rank - 2; ++i) v.batch *= v.y->dims[i];
@@ -57,7 +57,7 @@ inline int64_t batch_offset(const Matmul& v, const tc_view& view, int32_t inner,
 
 // Scratch of one thread: one panel of a computed b.
 inline Checked matmul_scratch_bytes(const tc_matmul_params* p, int64_t k) {
-  return p->packed != 0 ? Checked(0) : Checked(k) * p->panel * (int64_t)sizeof(float);
+  return p->packed != 0 ? Checked(0) : Checked(k) * p->panel * (int64_t)sizeof(E);
 }
 
 }  // namespace

@@ -54,10 +54,10 @@ inline Plan plan_of(const tc_call* call) {
 }
 
 // Columns [column, column + width) of a computed b as a panel [k][width], scaled, zero beyond n.
-TC_NOINLINE void pack_panel(const Matmul& v, const float* b, int64_t column, int32_t width, float* to) {
+TC_NOINLINE void pack_panel(const Matmul& v, const E* b, int64_t column, int32_t width, E* to) {
   const int64_t n = v.n - column < width ? v.n - column : width, ldb = row_pitch(*v.b);
   const bool transposed = v.p->trans_b != 0;
-  const float* from = transposed ? b + column * ldb : b + column;
+  const E* from = transposed ? b + column * ldb : b + column;
   const int64_t down = transposed ? 1 : ldb, across = transposed ? ldb : 1;
   for (int64_t k = 0; k < v.k; ++k, to += width) {
     for (int64_t j = 0; j < n; ++j) to[j] = from[k * down + j * across] * v.p->scale;
@@ -69,10 +69,10 @@ TC_NOINLINE void pack_panel(const Matmul& v, const float* b, int64_t column, int
 inline void run_tiles(const Plan& plan, const Product& p, int64_t batch, int64_t column, int64_t first, int64_t last, int64_t from,
                       int64_t to) {
   const Matmul& v = plan.v;
-  const float* a = (const float*)v.a->data + batch_offset(v, *v.a, 2, batch);
-  float* y = (float*)v.y->data + batch_offset(v, *v.y, 2, batch) + column;
-  const float* residual = nullptr;
-  if (v.residual != nullptr) residual = (const float*)v.residual->data + batch_offset(v, *v.residual, 2, batch) + column;
+  const E* a = (const E*)v.a->data + batch_offset(v, *v.a, 2, batch);
+  E* y = (E*)v.y->data + batch_offset(v, *v.y, 2, batch) + column;
+  const E* residual = nullptr;
+  if (v.residual != nullptr) residual = (const E*)v.residual->data + batch_offset(v, *v.residual, 2, batch) + column;
   Tile tiles[MAX_TILES];
   for (int64_t at = first; at < last; at += MAX_TILES) {
     const int count = (int)(last - at < MAX_TILES ? last - at : MAX_TILES);
@@ -99,15 +99,15 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t batch, int64
   const int64_t tiles = tile_count(plan.rows);
   if (v.p->packed != 0) {
     const int64_t first = block * plan.block_tiles, last = first + plan.block_tiles;
-    p.b = (const float*)v.b->data + batch_offset(v, *v.b, 1, batch);
+    p.b = (const E*)v.b->data + batch_offset(v, *v.b, 1, batch);
     run_tiles(plan, p, batch, 0, first, last < tiles ? last : tiles, plan.panels * split / plan.splits,
               plan.panels * (split + 1) / plan.splits);
     return;
   }
   const int64_t column = panel_start(split, v.padded, v.p->panel);
   const int32_t width = panel_width(column, v.padded, v.p->panel);
-  pack_panel(v, (const float*)v.b->data + batch_offset(v, *v.b, 2, batch), column, width, (float*)call->scratch);
-  p.b = (const float*)call->scratch;
+  pack_panel(v, (const E*)v.b->data + batch_offset(v, *v.b, 2, batch), column, width, (E*)call->scratch);
+  p.b = (const E*)call->scratch;
   p.bias += column;
   if (v.slope != nullptr) p.epilogue.slope += column;
   p.n = v.n - column < width ? v.n - column : width;

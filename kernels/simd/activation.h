@@ -6,6 +6,12 @@
 
 namespace {
 
+#if defined(TC_SMOOTH_IN_SINGLE)
+// f16 has neither the range nor the precision for exponentials.
+TC_NOINLINE V activate_smooth(V x, int activation, float alpha) {
+  return through_single(x, [=](single::V part) { return single::activate_smooth(part, activation, alpha); });
+}
+#else
 // ln(1 + e^x), by the larger term so that neither overflows.
 TC_INLINE V v_softplus(V x) { return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x))))); }
 
@@ -51,6 +57,7 @@ TC_NOINLINE V activate_smooth(V x, int activation, float alpha) {
       return x;
   }
 }
+#endif
 
 // y = activation(x). `slope` is read by prelu only; alpha and beta: clip's bounds, hard_sigmoid's line, leaky_relu's and elu's alpha.
 TC_INLINE V activate(V x, V slope, int activation, float alpha, float beta) {

@@ -2,6 +2,7 @@
 #ifndef TIERCAST_SIMD_CHECKED_H_
 #define TIERCAST_SIMD_CHECKED_H_
 
+#include "simd/element.h"
 #include "tiercast/kernel.h"
 
 namespace {

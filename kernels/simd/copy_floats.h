@@ -1,16 +1,16 @@
-// Short copies and fills of floats. Include one ISA's header before.
+// Short copies and fills of elements. Include one ISA's header before.
 #ifndef TIERCAST_SIMD_COPY_FLOATS_H_
 #define TIERCAST_SIMD_COPY_FLOATS_H_
 
 namespace {
 
-inline void copy_floats(float* to, const float* from, int64_t n) {
+inline void copy_floats(E* to, const E* from, int64_t n) {
   int64_t i = 0;
   for (; i + VL <= n; i += VL) v_store(to + i, v_load(from + i));
   if (i < n) v_store_n(to + i, v_load_n(from + i, n - i), n - i);
 }
 
-inline void zero_floats(float* to, int64_t n) {
+inline void zero_floats(E* to, int64_t n) {
   int64_t i = 0;
   for (; i + VL <= n; i += VL) v_store(to + i, v_zero());
   if (i < n) v_store_n(to + i, v_zero(), n - i);

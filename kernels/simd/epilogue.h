@@ -11,7 +11,7 @@ struct Epilogue {
   int32_t activation;
   float alpha, beta;
   int32_t residual_mode;
-  const float* slope;  // for prelu, padded like bias
+  const E* slope;  // for prelu, padded like bias
 };
 
 TC_INLINE bool clamps(int32_t activation) {
@@ -20,8 +20,7 @@ TC_INLINE bool clamps(int32_t activation) {
 TC_INLINE bool late_residual(int32_t mode) { return mode == TC_RESIDUAL_ADD_AFTER || mode == TC_RESIDUAL_MUL_AFTER; }
 
 // activation and late residual over C[mr][n], which has just been written and lies in L1.
-TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const float* slope, const float* residual, int64_t ldr, float* c,
-                        int64_t ldc) {
+TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const E* slope, const E* residual, int64_t ldr, E* c, int64_t ldc) {
   const bool clamped = clamps(e.activation);
   if (ldc == n && slope == nullptr && (residual == nullptr || ldr == n)) {  // no gaps: one long row fills the vectors
     n *= mr;

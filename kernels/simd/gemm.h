@@ -38,24 +38,24 @@ TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice&
 struct Tile {
   Rows rows;
   int mr;
-  float* c;
-  const float* residual;
+  E* c;
+  const E* residual;
 };
 
 // The right-hand side: `k` packed rows, `n` columns, and the pitches of C and the residual.
 struct Product {
-  const float* b;
-  const float* bias;
+  const E* b;
+  const E* bias;
   int64_t k, n;
   int32_t panel, granule;
   int64_t ldc, ldr;
   Epilogue epilogue;
-  float* pairs;  // scratch for k * 8 floats, or NULL: where a thin panel may be packed in pairs
+  E* pairs;  // scratch for k * 8 elements, or NULL: where a thin panel may be packed in pairs
 };
 
 // `n` < width columns are wanted: compute the whole slice aside and copy them out.
 TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows, const Slice& s) {
-  float out[MR * NR], in[MR * NR];
+  E out[MR * NR], in[MR * NR];
   Slice aside = s;
   aside.c = out;
   aside.ldc = width;
@@ -77,7 +77,7 @@ inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t col
   const int64_t n = p.n - column < width ? p.n - column : width;
   if (n <= 0) return;
   const bool late = late_residual(p.epilogue.residual_mode);
-  const float* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
+  const E* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
   s.bias = p.bias + column;
   s.residual = late ? nullptr : residual;
   s.ldr = p.ldr;
@@ -89,7 +89,7 @@ inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t col
     run_partial(tile.mr, width, n, tile.rows, s);
   }
   if (needs_finish(p.epilogue)) {
-    const float* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
+    const E* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
     finish(p.epilogue, tile.mr, n, slope, residual, p.ldr, s.c, p.ldc);
   }
 }

@@ -6,15 +6,15 @@ namespace {
 
 // sums[r][j] = the dot product of A's row r with column j, `columns`[N][k], for ROWS rows.
 template <int ROWS, int N>
-TC_INLINE void thin_rows(const Rows& rows, const float* columns, int64_t k, float* sums) {
+TC_INLINE void thin_rows(const Rows& rows, const E* columns, int64_t k, float* sums) {
   V acc[ROWS][N];
   for (int r = 0; r < ROWS; ++r) {
     for (int j = 0; j < N; ++j) acc[r][j] = v_zero();
   }
-  const float* b = columns;
+  const E* b = columns;
   for (int64_t o = 0; o < rows.outer; ++o) {
     for (int64_t i = 0; i < rows.inner; ++i, b += rows.run) {
-      const float* a = rows.a + o * rows.outer_stride + i * rows.inner_stride;
+      const E* a = rows.a + o * rows.outer_stride + i * rows.inner_stride;
       int64_t at = 0;
       for (; at + VL <= rows.run; at += VL) {
         V bv[N];
@@ -39,7 +39,7 @@ TC_INLINE void thin_rows(const Rows& rows, const float* columns, int64_t k, floa
 }
 
 template <int N>
-TC_NOINLINE void thin_tile(const Rows& rows, int mr, const float* columns, int64_t k, float* sums) {
+TC_NOINLINE void thin_tile(const Rows& rows, int mr, const E* columns, int64_t k, float* sums) {
   enum { STEP = N == 1 ? 6 : N == 2 ? 4 : 3 };
   Rows part = rows;
   int r = 0;
@@ -47,8 +47,8 @@ TC_NOINLINE void thin_tile(const Rows& rows, int mr, const float* columns, int64
   for (; r < mr; ++r, part.a += rows.lda) thin_rows<1, N>(part, columns, k, sums + r * N);
 }
 
-// All tiles of a block; p.n <= 3. `columns` has room for p.n * p.k floats.
-inline void run_thin_block(const Product& p, const Tile* tiles, int count, float* columns) {
+// All tiles of a block; p.n <= 3. `columns` has room for p.n * p.k elements.
+inline void run_thin_block(const Product& p, const Tile* tiles, int count, E* columns) {
   const int64_t n = p.n, padded = padded_columns(n, p.granule);
   for (int64_t k = 0; k < p.k; ++k) {
     for (int64_t j = 0; j < n; ++j) columns[j * p.k + k] = p.b[packed_offset(k, j, p.k, padded, p.panel)];

@@ -1,7 +1,7 @@
 // The GEMM micro-kernel, shared by every op that multiplies: C[mr][n] = A[mr][K] * B[K][n] + bias (+ residual), clamped.
 //
 // A's rows are read where they lie: row r of a tile starts at a + r * lda, and its K elements come in `outer` x `inner` runs of `run`
-// contiguous floats. One run is a plain matrix; KH runs of KW*C floats are a convolution read from the image itself.
+// contiguous elements. One run is a plain matrix; KH runs of KW*C elements are a convolution read from the image itself.
 // Include one ISA's header and define TC_MR (rows of a tile) and TC_NR (columns) first.
 #ifndef TIERCAST_SIMD_GEMM_TILE_H_
 #define TIERCAST_SIMD_GEMM_TILE_H_
@@ -27,23 +27,23 @@ enum { NR = TC_NR };
 #endif
 
 struct Rows {
-  const float* a;
+  const E* a;
   int64_t lda;
   int64_t outer, outer_stride;
   int64_t inner, inner_stride;
   int64_t run;
 };
 
-inline Rows plain_rows(const float* a, int64_t lda, int64_t k) { return Rows{a, lda, 1, 0, 1, 0, k}; }
+inline Rows plain_rows(const E* a, int64_t lda, int64_t k) { return Rows{a, lda, 1, 0, 1, 0, k}; }
 
 // One tile's work on one panel. `residual` is added before the clamp; NULL when there is none.
 struct Slice {
-  const float* b;
+  const E* b;
   int64_t ldb;
-  const float* bias;
-  const float* residual;
+  const E* bias;
+  const E* residual;
   int64_t ldr;
-  float* c;
+  E* c;
   int64_t ldc;
   float lo, hi;
   bool pairs;  // b is packed in pairs of k, see gemm_pairs.h
@@ -52,7 +52,9 @@ struct Slice {
 #if defined(__ARM_NEON)
 template <int LANE>
 TC_INLINE V fma_lane(V acc, V b, V a) {
-#if defined(__aarch64__)
+#if defined(TC_ELEMENT_F16)
+  return vfmaq_laneq_f16(acc, b, a, LANE);
+#elif defined(__aarch64__)
   return vfmaq_laneq_f32(acc, b, a, LANE);
 #else
   // ARMv7 multiplies by a lane without fusing; clang contracts neither, so broadcast and fuse.
@@ -62,7 +64,7 @@ TC_INLINE V fma_lane(V acc, V b, V a) {
 }
 
 template <int LANE, int ROWS, int NV>
-TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const float* b) {
+TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const E* b) {
   V bv[NV];
   for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
   for (int r = 0; r < ROWS; ++r) {
@@ -70,25 +72,31 @@ TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const float* b)
   }
 }
 
-// A is loaded four k at a time and multiplied by element.
+// A is loaded VL k at a time and multiplied by element.
 template <class L, int ROWS, int NV, int SETS>
-TC_INLINE const float* accumulate(V (&acc)[SETS][ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b, int64_t ldb) {
+TC_INLINE const E* accumulate(V (&acc)[SETS][ROWS][NV], const E* a, int64_t lda, int64_t run, const E* b, int64_t ldb) {
   int64_t k = 0;
-  for (; k + 4 <= run; k += 4) {
+  for (; k + VL <= run; k += VL) {
     V av[ROWS];
     for (int r = 0; r < ROWS; ++r) av[r] = v_load(a + r * lda + k);
     step_lane<0>(acc[0], av, b);
     step_lane<1>(acc[1 % SETS], av, b + ldb);
     step_lane<2>(acc[2 % SETS], av, b + 2 * ldb);
     step_lane<3>(acc[3 % SETS], av, b + 3 * ldb);
-    b += 4 * ldb;
+#if defined(TC_ELEMENT_F16)
+    step_lane<4>(acc[0], av, b + 4 * ldb);
+    step_lane<5>(acc[1 % SETS], av, b + 5 * ldb);
+    step_lane<6>(acc[2 % SETS], av, b + 6 * ldb);
+    step_lane<7>(acc[3 % SETS], av, b + 7 * ldb);
+#endif
+    b += VL * ldb;
   }
 #pragma clang loop unroll(disable)
   for (; k < run; ++k) {
     V bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
     for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < NV; ++v) acc[0][r][v] = vfmaq_n_f32(acc[0][r][v], bv[v], a[r * lda + k]);
+      for (int v = 0; v < NV; ++v) acc[0][r][v] = v_fma(bv[v], v_set1(a[r * lda + k]), acc[0][r][v]);
     }
     b += ldb;
   }
@@ -97,10 +105,9 @@ TC_INLINE const float* accumulate(V (&acc)[SETS][ROWS][NV], const float* a, int6
 #else
 // A is broadcast from memory. Three rows share a pointer (x86 addresses base, base + lda and base + 2 lda), so none spills.
 template <class L, int ROWS, int NV, int SETS>
-TC_INLINE const float* accumulate(typename L::T (&acc)[SETS][ROWS][NV], const float* a, int64_t lda, int64_t run, const float* b,
-                                  int64_t ldb) {
+TC_INLINE const E* accumulate(typename L::T (&acc)[SETS][ROWS][NV], const E* a, int64_t lda, int64_t run, const E* b, int64_t ldb) {
   enum { GROUPS = (ROWS + 2) / 3 };
-  const float* p[GROUPS];
+  const E* p[GROUPS];
   for (int g = 0; g < GROUPS; ++g) p[g] = a + 3 * g * lda;
   const auto step = [&](int set) TC_LAMBDA_INLINE {
     typename L::T bv[NV];
@@ -147,10 +154,10 @@ TC_SCHEDULE TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
       for (int v = 0; v < NV; ++v) acc[set][r][v] = L::set1(0.0f);
     }
   }
-  const float* b = s.b;
+  const E* b = s.b;
   for (int64_t i = 0; i < rows.outer; ++i) {
     for (int64_t j = 0; j < rows.inner; ++j) {
-      const float* a = rows.a + i * rows.outer_stride + j * rows.inner_stride;
+      const E* a = rows.a + i * rows.outer_stride + j * rows.inner_stride;
       b = accumulate<L, ROWS, NV, SETS>(acc, a, rows.lda, rows.run, b, s.ldb);
     }
   }
@@ -178,10 +185,10 @@ inline void run_plain(int mr, int32_t width, const Rows& rows, const Slice& s) {
   for (int r = 0; r < mr; ++r) {
     for (int32_t j = 0; j < width; ++j) {
       float acc = s.bias[j] + (s.residual != nullptr ? s.residual[r * s.ldr + j] : 0.0f);
-      const float* b = s.b + j;
+      const E* b = s.b + j;
       for (int64_t o = 0; o < rows.outer; ++o) {
         for (int64_t i = 0; i < rows.inner; ++i) {
-          const float* a = rows.a + r * rows.lda + o * rows.outer_stride + i * rows.inner_stride;
+          const E* a = rows.a + r * rows.lda + o * rows.outer_stride + i * rows.inner_stride;
           for (int64_t k = 0; k < rows.run; ++k, b += s.ldb) acc += a[k] * *b;
         }
       }

@@ -2,6 +2,7 @@
 #ifndef TIERCAST_SIMD_KERNEL_ROW_H_
 #define TIERCAST_SIMD_KERNEL_ROW_H_
 
+#include "simd/element.h"
 #include "tiercast/kernel.h"
 
 // Defines `const tc_kernel NAME` from the `work` and `run` of this file. CHECK is the op's check function (its own file, built once). A

@@ -16,10 +16,10 @@ enum { VL = 1 };
 
 TC_INLINE V v_zero() { return 0.0f; }
 TC_INLINE V v_set1(float x) { return x; }
-TC_INLINE V v_load(const float* p) { return *p; }
-TC_INLINE void v_store(float* p, V v) { *p = v; }
-TC_INLINE V v_load_n(const float* p, int64_t n) { return n > 0 ? *p : 0.0f; }
-TC_INLINE void v_store_n(float* p, V v, int64_t n) {
+TC_INLINE V v_load(const E* p) { return *p; }
+TC_INLINE void v_store(E* p, V v) { *p = v; }
+TC_INLINE V v_load_n(const E* p, int64_t n) { return n > 0 ? *p : 0.0f; }
+TC_INLINE void v_store_n(E* p, V v, int64_t n) {
   if (n > 0) *p = v;
 }
 

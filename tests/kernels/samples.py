@@ -21,17 +21,22 @@ from tiercast.package.file import write_package
 from tiercast.session import Session
 from tiercast.target import Target, find_target
 
-TOLERANCE = 1e-5  # of the largest value of the portable result
+# Of the largest value of the portable result; f16 rows also round every sum of a product.
+TOLERANCES = {np.dtype(np.float32): 1e-5, np.dtype(np.float16): 3e-2}
 BEFORE, AFTER = 3, 2  # odd borders of a window: its rows are aligned to an element, no more
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sample number `index` of a family; `windows`: operands are channel windows of wider tensors."""
+    """Sample number `index` of a family.
+
+    windows: operands are channel windows of wider tensors. half: reals are f16.
+    """
 
     family: str
     index: int
     windows: bool = False
+    half: bool = False
 
     @property
     def case(self) -> Case:
@@ -39,14 +44,20 @@ class Sample:
         return families()[self.family].samples[self.index]
 
     def __str__(self) -> str:
-        return f"{self.family}-{self.index}{'-windows' if self.windows else ''}"
+        return f"{self.family}-{self.index}{'-windows' if self.windows else ''}{'-f16' if self.half else ''}"
 
 
 def samples(family: KernelFamily) -> list[Sample]:
-    """Every sample of a family, and once more with windows where the op takes or gives them."""
+    """Every sample of a family; in f16 where it has rows for it, in windows where the op takes them."""
     found = [Sample(family.name, index) for index in range(len(family.samples))]
+    if any(row.in_dtype == "f16" for row in family.rows):
+        found += [dataclasses.replace(sample, half=True) for sample in found if _has_reals(sample.case)]
     strided = [s for s in found if ops()[s.case.op].strided_inputs or ops()[s.case.op].strided_outputs]
     return found + [dataclasses.replace(sample, windows=True) for sample in strided]
+
+
+def _has_reals(case: Case) -> bool:
+    return any(":" not in text and text != "-" and "const" not in text for text in case.inputs)
 
 
 def rows_for(target: Target) -> list[Row]:
@@ -56,7 +67,7 @@ def rows_for(target: Target) -> list[Row]:
 
 def model(sample: Sample) -> tuple[ir.Model, dict[str, np.ndarray]]:
     """The sample's physical model and its inputs."""
-    made, inputs = case_model(sample.case)
+    made, inputs = case_model(sample.case, half=sample.half)
     return _with_windows(sample.case, made, inputs) if sample.windows else (made, inputs)
 
 
@@ -97,7 +108,7 @@ def check(sample: Sample, results: list[np.ndarray], wanted: list[np.ndarray]) -
 
 
 def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
-    """None when equal (floats: within TOLERANCE of the largest wanted value), else the difference."""
+    """None when equal (floats: within TOLERANCES of the largest wanted value), else the difference."""
     if actual.shape != want.shape or actual.dtype != want.dtype:
         return f"{actual.dtype} {actual.shape} instead of {want.dtype} {want.shape}"
     if want.dtype.kind != "f":
@@ -110,7 +121,7 @@ def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
         return None
     scale = max(float(np.abs(want[finite]).max()), 1e-30)
     error = float(np.abs(actual[finite].astype(np.float64) - want[finite]).max()) / scale
-    return None if error <= TOLERANCE else f"relative error {error:.3g} at scale {scale:.3g}"
+    return None if error <= TOLERANCES[want.dtype] else f"relative error {error:.3g} at scale {scale:.3g}"
 
 
 def _with_windows(

@@ -51,7 +51,8 @@ def sources(target: Target, only: frozenset[str] | None = None) -> list[Source]:
     rows = selected_rows(target, only)
     found = [Source(LIBRARY, "tc_enums.h"), Source(LIBRARY, "library.cc")]
     for name in dict.fromkeys(row.folder for row in rows):
-        found += [Source(name, f"{name}_params.h"), Source(name, f"{name}_check.cc")]
+        found += [Source(name, f"{name}_params.h")]
+        found += [Source(name, path) for path in _checks(families()[name])]
     return found + [Source(row.folder, f"{row.name}.cc", target.isas[row.isa]) for row in rows]
 
 
@@ -73,9 +74,26 @@ def render_row(row: Row) -> str:
         .get_template(row.template)
         .render(row=_row_facts(row), op=family, isa=row.isa, **row.tile)
     )
+    half = _half_prologue(row.folder) if row.in_dtype == "f16" else ""
     return (
-        f"// Rendered from kernels/{row.folder}/{row.template} for {row.name}; edit the template.\n{text}\n"
+        f"// Rendered from kernels/{row.folder}/{row.template} for {row.name}; edit the template.\n"
+        f"{half}{text}\n"
     )
+
+
+def _half_prologue(folder: str) -> str:
+    """What makes a row or a check one over f16 operands (kernels/simd/element.h), with a check of its own."""
+    return f"#define TC_ELEMENT_F16\n#define tc_check_{folder} tc_check_{folder}_f16\n"
+
+
+def _checks(family: KernelFamily) -> dict[str, str]:
+    """File name -> source of an op's check functions: for its f32 or integer rows, and for those over f16."""
+    template = _environment(family.folder).get_template("check.cc.j2")
+    made = {f"{family.name}_check.cc": template.render(op=family, half=False) + "\n"}
+    if any(row.in_dtype == "f16" for row in family.rows):
+        text = template.render(op=family, half=True)
+        made[f"{family.name}_f16_check.cc"] = f"{_half_prologue(family.name)}{text}\n"
+    return made
 
 
 def _texts(target: Target, op: str | None, only: frozenset[str] | None) -> Iterator[tuple[str, str]]:
@@ -88,10 +106,7 @@ def _texts(target: Target, op: str | None, only: frozenset[str] | None) -> Itera
             continue
         family = families()[name]
         yield f"{name}_params.h", _params_header(family)
-        yield (
-            f"{name}_check.cc",
-            _environment(family.folder).get_template("check.cc.j2").render(op=family) + "\n",
-        )
+        yield from _checks(family).items()
         for row in rows:
             if row.folder == name:
                 yield f"{row.name}.cc", render_row(row)

@@ -21,16 +21,19 @@ _INPUT = re.compile(
 )
 
 
-def case_model(case: Case, seed: int = 0) -> tuple[ir.Model, dict[str, np.ndarray]]:
+def case_model(case: Case, seed: int = 0, half: bool = False) -> tuple[ir.Model, dict[str, np.ndarray]]:
     """The one-node physical model of a case, and seeded arrays for its graph inputs (`i<k>` is operand k).
 
+    half: real graph inputs are f16 instead of f32; constants stay f32, as `lower` takes them.
     Raises UsageError when an input's text or the op is unknown, GraphError when the op's `infer` refuses the
     shapes.
     """
     random = np.random.default_rng(seed)
     layout = Layouter()
     graph_inputs: dict[str, np.ndarray] = {}
-    operands = [_operand(index, text, random, layout, graph_inputs) for index, text in enumerate(case.inputs)]
+    operands = [
+        _operand(index, text, random, layout, graph_inputs, half) for index, text in enumerate(case.inputs)
+    ]
     outputs = layout.emit(case.op, operands, case.attributes, _output_count(case, operands))
     inputs = [value for value in operands if value is not None and value.const_value is None]
     graph = ir.Graph(
@@ -45,7 +48,12 @@ def case_model(case: Case, seed: int = 0) -> tuple[ir.Model, dict[str, np.ndarra
 
 
 def _operand(
-    index: int, text: str, random: np.random.Generator, layout: Layouter, graph_inputs: dict[str, np.ndarray]
+    index: int,
+    text: str,
+    random: np.random.Generator,
+    layout: Layouter,
+    graph_inputs: dict[str, np.ndarray],
+    half: bool,
 ) -> ir.Value | None:
     if text.strip() == "-":
         return None
@@ -60,6 +68,8 @@ def _operand(
     array = _array(random, dims, found["dtype"] or "f32", bounds)
     if found["const"]:
         return layout.constant(array, f"i{index}")
+    if half and array.dtype == np.float32:
+        array = array.astype(np.float16)
     graph_inputs[f"i{index}"] = array
     kind = ir.DataType.from_numpy(array.dtype)
     return ir.Value(name=f"i{index}", shape=ir.Shape(dims), type=ir.TensorType(kind))

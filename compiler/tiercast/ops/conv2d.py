@@ -25,7 +25,7 @@ from tiercast.ops.convolution import (
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
-from tiercast.ops.registry import Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, where
 
 BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
 REPACKED_COLUMNS = 8  # as in kernels/conv2d/conv2d.h: scratch for thin panels
@@ -35,9 +35,9 @@ BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 class Conv2d(Op):
     """y = activation(conv(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    x f32 [N,H,W,C]; weight f32 constant [OC,C/group,KH,KW]; bias, slope f32 constant [OC]; residual like y.
+    x f32 or f16 [N,H,W,C]; weight constant [OC,C/group,KH,KW]; bias, slope constant [OC]; residual like y.
     pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
-    Output f32 [N,OH,OW,OC], OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
+    Output like x [N,OH,OW,OC], OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
     """
 
     onnx = ("Conv",)
@@ -78,25 +78,25 @@ class Conv2d(Op):
         bind_image(node, layout, add_computed_bias(layout, made, computed_bias), spatial)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
-        """f32 [N,OH,OW,OC]; GraphError when channels, groups or the kernel do not fit."""
+        """[N,OH,OW,OC] of x's type; GraphError when channels, groups or the kernel do not fit."""
         x = node.inputs[0]
         assert x is not None
         weight, group = weight_of(node), attr(node, "group")
-        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
+        if len(shape(x)) != 4 or dtype(x) not in REALS:
+            raise GraphError(f"{where(node)}: x must be f32 or f16 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if group < 1 or channels != weight.shape[1] * group or weight.shape[0] % group:
             raise GraphError(
                 f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
             )
         out_size = window_size(node, height, 0), window_size(node, width, 1)
-        return [(ir.DataType.FLOAT, (batch, *out_size, weight.shape[0]))]
+        return [(dtype(x), (batch, *out_size, weight.shape[0]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; weight, bias and slope packed for the chosen row."""
         weight, group = weight_of(node), attr(node, "group")
         out_channels, in_channels, kernel_h, kernel_w = weight.shape
-        row = low.choose("conv2d_f32f32")
+        row = low.choose(real_row("conv2d", node.outputs[0]))
         panels = panels_for(row)
         k, columns = kernel_h * kernel_w * in_channels, out_channels // group
         grouped = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)

@@ -12,17 +12,18 @@ from tiercast.errors import GraphError
 from tiercast.kernel import Row
 from tiercast.ops.convolution import channel_vector, residual_of, weight_of, window_size
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, where
 
 MAX_KERNEL_ROWS = 64
-_LANES = {"avx512": 16, "avx2": 8}
+_LANES = {"avx512": 16, "avx2": 8, "neonfp16": 8}
 
 
 class DepthwiseConv2d(Op):
     """y = activation(depthwise(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    x f32 [N,H,W,C]; weight f32 constant [C,1,KH,KW], KH <= 64; bias, slope f32 constant [C]; residual like y.
-    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate. Output f32 [N,OH,OW,C].
+    x f32 or f16 [N,H,W,C]; weight constant [C,1,KH,KW], KH <= 64; bias, slope constant [C]; residual like y.
+    pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
+    Output like x: [N,OH,OW,C].
     Conv2d legalises the ONNX Conv of this form.
     """
 
@@ -41,20 +42,18 @@ class DepthwiseConv2d(Op):
     strided_outputs = True
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
-        """f32 [N,OH,OW,C]; GraphError when the weight does not have one filter per channel."""
+        """[N,OH,OW,C] of x's type; GraphError when the weight does not have one filter per channel."""
         x = node.inputs[0]
         assert x is not None
         weight = weight_of(node)
-        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
+        if len(shape(x)) != 4 or dtype(x) not in REALS:
+            raise GraphError(f"{where(node)}: x must be f32 or f16 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if weight.shape[:2] != (channels, 1) or weight.shape[2] > MAX_KERNEL_ROWS:
             raise GraphError(
                 f"{where(node)}: weight {weight.shape} must be [{channels}, 1, KH <= {MAX_KERNEL_ROWS}, KW]"
             )
-        return [
-            (ir.DataType.FLOAT, (batch, window_size(node, height, 0), window_size(node, width, 1), channels))
-        ]
+        return [(dtype(x), (batch, window_size(node, height, 0), window_size(node, width, 1), channels))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; the weight becomes [KH * KW, C]."""
@@ -62,7 +61,8 @@ class DepthwiseConv2d(Op):
         channels, _, kernel_h, kernel_w = weight.shape
         bias, slope = channel_vector(node, 2, channels, default=0.0), channel_vector(node, 3, channels)
         residual, residual_mode = residual_of(node, 4)
-        taps = np.ascontiguousarray(weight.reshape(channels, -1).T, np.float32)
+        kind = dtype(node.outputs[0]).numpy()
+        taps = np.ascontiguousarray(weight.reshape(channels, -1).T, kind)
 
         def accept(row: Row) -> str | None:
             lanes = _LANES.get(row.isa, 1)
@@ -70,12 +70,12 @@ class DepthwiseConv2d(Op):
 
         low.call(
             node,
-            low.choose("depthwise_conv2d_f32f32", accept),
+            low.choose(real_row("depthwise_conv2d", node.outputs[0]), accept),
             inputs=[
                 node.inputs[0],
                 low.const(taps, "weight"),
-                low.const(bias, "bias"),
-                None if slope is None else low.const(slope, "slope"),
+                low.const(bias.astype(kind), "bias"),
+                None if slope is None else low.const(slope.astype(kind), "slope"),
                 residual,
             ],
             outputs=[node.outputs[0]],

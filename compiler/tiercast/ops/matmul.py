@@ -14,7 +14,7 @@ from tiercast.ops.convolution import channel_vector, residual_of
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, Operand
 from tiercast.ops.panels import panels_for
-from tiercast.ops.registry import Op, attr, const, dtype, shape, where
+from tiercast.ops.registry import REALS, Op, attr, const, dtype, real_row, shape, where
 
 BLOCK_FLOATS = 32768  # rows of a that a block may take: 128 KB stay in the second-level cache
 BLOCK_ROWS = (16, 192)
@@ -23,8 +23,9 @@ BLOCK_ROWS = (16, 192)
 class Matmul(Op):
     """y = activation(scale * a @ b + bias [+ residual]), or activation(...) [+ | *] residual.
 
-    a f32 [batch..., M, K]; b f32 [batch..., K, N], or [batch..., N, K] with trans_b; batches broadcast.
-    bias, slope f32 constant [N]; residual f32 of y's shape. Output f32 [batch..., M, N].
+    a f32 or f16 [batch..., M, K]; b like a or f32 constant [batch..., K, N], or [batch..., N, K] with
+    trans_b; batches broadcast.
+    bias, slope f32 constant [N]; residual like y. Output like a: [batch..., M, N].
     """
 
     onnx = ("MatMul", "Gemm")
@@ -48,11 +49,13 @@ class Matmul(Op):
             _legalize_matmul(node, layout)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
-        """f32 [batch..., M, N]; GraphError when the operands do not multiply."""
+        """[batch..., M, N] of a's type; GraphError when the operands do not multiply."""
         a, b = node.inputs[0], node.inputs[1]
         assert a is not None and b is not None
-        if dtype(a) != ir.DataType.FLOAT or dtype(b) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: operands must be f32, they are {dtype(a)} and {dtype(b)}")
+        if dtype(a) not in REALS or (dtype(b) != dtype(a) and const(b) is None):
+            raise GraphError(
+                f"{where(node)}: operands must be f32 or f16, they are {dtype(a)} and {dtype(b)}"
+            )
         (*batch_a, m, k), (*batch_b, rows, n) = shape(a), shape(b)
         if attr(node, "trans_b"):
             rows, n = n, rows
@@ -64,14 +67,14 @@ class Matmul(Op):
             ) from error
         if k != rows:
             raise GraphError(f"{where(node)}: {shape(a)} @ {shape(b)}: inner sizes {k} and {rows} differ")
-        return [(ir.DataType.FLOAT, (*batch, m, n))]
+        return [(dtype(a), (*batch, m, n))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; a constant b is scaled and packed for the row, a computed one by the kernel."""
         a, b, y = node.inputs[0], node.inputs[1], node.outputs[0]
         assert a is not None and b is not None
         k, n = shape(a)[-1], shape(y)[-1]
-        row = low.choose("matmul_f32f32")
+        row = low.choose(real_row("matmul", y))
         panels = panels_for(row)
         weight, scale = const(b), float(attr(node, "scale"))
         packed_b: Operand = b
@@ -86,7 +89,7 @@ class Matmul(Op):
             node,
             row,
             inputs=[
-                a if array is None else low.const(array.astype(np.float32), "a"),
+                a if array is None else low.const(array.astype(dtype(y).numpy()), "a"),
                 packed_b,
                 low.const(panels.pad(bias), "bias"),
                 None if slope is None else low.const(panels.pad(slope), "slope"),

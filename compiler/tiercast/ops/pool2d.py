@@ -12,11 +12,11 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 
 class Pool2d(Op):
-    """y[N,OH,OW,C] = max or average over kernel windows of x[N,H,W,C], f32.
+    """y[N,OH,OW,C] = max or average over kernel windows of x[N,H,W,C], f32 or f16.
 
     kind: max average. pads: t, l, b, r. count_include_pad: padding counts in the average's divisor.
     ceil_mode: the last
@@ -74,15 +74,21 @@ class Pool2d(Op):
         (x,) = node.inputs
         assert x is not None
         dims = shape(x)
-        if len(dims) != 4 or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: x is {dtype(x)} {dims}; an f32 image N,H,W,C is needed")
+        if len(dims) != 4 or dtype(x) not in REALS:
+            raise GraphError(f"{where(node)}: x is {dtype(x)} {dims}; an f32 or f16 image N,H,W,C is needed")
         return [(dtype(x), (dims[0], _length(node, 0, dims[1]), _length(node, 1, dims[2]), dims[3]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `pool2d` call."""
         names = ("kind", "kernel", "strides", "pads", "dilations", "count_include_pad")
         params = {name: attr(node, name) for name in names}
-        low.call(node, low.choose("pool2d_f32f32"), list(node.inputs), list(node.outputs), params)
+        low.call(
+            node,
+            low.choose(real_row("pool2d", node.outputs[0])),
+            list(node.inputs),
+            list(node.outputs),
+            params,
+        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiercast.ops.lowering import Lowering
 
 DOMAIN = "tiercast"
+REALS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)  # what kernels compute with; f16 comes of choose_precision
 REQUIRED: Any = object()  # an attribute with no default
 
 
@@ -130,6 +131,18 @@ def dtype(value: ir.Value) -> ir.DataType:
     if value.dtype is None:
         raise GraphError(f"value {value.name!r} has no element type")
     return value.dtype
+
+
+def real(value: ir.Value) -> str:
+    """The kernels' name of a real element type, "f32" or "f16"; GraphError for any other."""
+    if dtype(value) not in REALS:
+        raise GraphError(f"value {value.name!r} is {dtype(value)}; it must be f32 or f16")
+    return ("f32", "f16")[REALS.index(dtype(value))]
+
+
+def real_row(family: str, value: ir.Value) -> str:
+    """The name of a family's rows that take and give reals of the value's type, say "conv2d_f16f16"."""
+    return f"{family}_{real(value)}{real(value)}"
 
 
 def const(value: ir.Value | None) -> np.ndarray | None:
