@@ -96,3 +96,17 @@ def test_a_broadcast_result_is_no_residual() -> None:
     )
     reports = keeps_physical_result(model, fuse_residual)
     assert any("broadcasts" in why for _, why in reports[0].refused)
+
+
+@pytest.mark.native
+def test_normalisation_takes_the_sum_and_its_activation() -> None:
+    ones = {"scale": np.ones(8, np.float32), "bias": np.zeros(8, np.float32)}
+    text = """(float[1,8,6,6] x, float[1,8,6,6] z) => (float[1,8,6,6] y) {
+        n = InstanceNormalization(x, scale, bias)
+        s = Add(z, n)
+        y = LeakyRelu<alpha=0.2>(s) }"""
+    model = physical(text, **ones)
+    keeps_physical_result(model, fuse_activation, fuse_residual)
+    assert "Pointwise" not in op_types(model)
+    norm = next(node for node in model.graph if node.op_type == "ChannelNorm")
+    assert (attr(norm, "residual_mode"), attr(norm, "activation")) == ("add", "leaky_relu")

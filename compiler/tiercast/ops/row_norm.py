@@ -1,5 +1,4 @@
-"""Norm: instance and group norm over NHWC images, layer and RMS norm over rows, with scale, bias and
-activation."""
+"""RowNorm: layer and RMS norm over rows, with scale, bias and activation."""
 
 from __future__ import annotations
 
@@ -11,31 +10,21 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.layouter import CHANNELS_LAST, Layouter
+from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.pointwise import in_order
 from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 
-class Norm(Op):
+class RowNorm(Op):
     """y = activation((x - mean) / sqrt(variance + epsilon) * scale + bias), f32.
 
-    kind "instance" and "group" (into `groups`): x [N,H,W,C], scale and bias [C]. kind "layer" and "rms"
-    (mean taken as 0):
-    x [..., L], scale and bias [L]. Output: shape of x.
+    kind layer | rms (mean taken as 0). x [..., L], scale and bias [L]. Output: shape of x.
     """
 
-    onnx = (
-        "InstanceNormalization",
-        "GroupNormalization",
-        "LayerNormalization",
-        "RMSNormalization",
-        "LpNormalization",
-    )
+    onnx = ("LayerNormalization", "RMSNormalization", "LpNormalization")
     inputs = ("x", "scale?", "bias?")
     attributes: ClassVar = {
         "kind": REQUIRED,
-        "groups": 1,
         "epsilon": 1e-5,
         "activation": "none",
         "alpha": 0.0,
@@ -46,65 +35,28 @@ class Norm(Op):
     in_place = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """Images keep NHWC; other ranks of instance and group norm are rows, scaled by a Pointwise after."""
+        """The normalised axes become one row."""
         if node.op_type == "LpNormalization":
             _legalize_lp(node, layout)
-        elif node.op_type in ("LayerNormalization", "RMSNormalization"):
-            _legalize_rows(node, layout)
         else:
-            _legalize_channels(node, layout)
+            _legalize_rows(node, layout)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
         """Shape of x; scale and bias must fit the last axis."""
         x, *vectors = node.inputs
         assert x is not None
-        dims, kind = shape(x), attr(node, "kind")
+        dims = shape(x)
         if dtype(x) != ir.DataType.FLOAT:
             raise GraphError(f"{where(node)}: x is {dtype(x)}; only f32 is normalised")
-        if kind in ("instance", "group") and (len(dims) != 4 or dims[3] % int(attr(node, "groups"))):
-            raise GraphError(
-                f"{where(node)}: {dims} is not N,H,W,C with C divisible by groups={attr(node, 'groups')}"
-            )
         if any(value is not None and shape(value) != (dims[-1],) for value in vectors):
             raise GraphError(f"{where(node)}: scale and bias must be [{dims[-1]}], the last axis of {dims}")
         return [(dtype(x), dims)]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One `norm` call."""
-        x = node.inputs[0]
-        assert x is not None
-        names = ("kind", "groups", "epsilon", "activation", "alpha", "beta")
+        """One `row_norm` call."""
+        names = ("kind", "epsilon", "activation", "alpha", "beta")
         params = {name: attr(node, name) for name in names}
-        channels = shape(x)[-1]
-        scratch = 4 * channels * 4 if params["kind"] in ("instance", "group") else 0
-        low.call(node, low.choose("norm_f32f32"), list(node.inputs), list(node.outputs), params, scratch)
-
-
-def _legalize_channels(node: ir.Node, layout: Layouter) -> None:
-    x, scale, bias = node.inputs
-    assert x is not None and scale is not None and bias is not None
-    dims, epsilon = layout.shape(x), float(attr(node, "epsilon", 1e-5))
-    instance = node.op_type == "InstanceNormalization"
-    groups = dims[1] if instance else int(attr(node, "num_groups"))
-    if dims[1] % groups:
-        raise GraphError(f"{where(node)}: {dims[1]} channels do not divide into num_groups={groups}")
-    if len(dims) == 4:
-        attributes = {
-            "kind": "instance" if instance else "group",
-            "groups": 1 if instance else groups,
-            "epsilon": epsilon,
-        }
-        operands = [layout.channels_last(x), layout.plain(scale), layout.plain(bias)]
-        layout.bind(node.outputs[0], layout.emit("Norm", operands, attributes)[0], CHANNELS_LAST)
-        return
-    rows = layout.alias(layout.plain(x), (dims[0] * groups, math.prod(dims[1:]) // groups))
-    made = layout.alias(
-        layout.emit("Norm", [rows, None, None], {"kind": "layer", "epsilon": epsilon})[0], dims
-    )
-    along = (1, dims[1], *([1] * (len(dims) - 2)))
-    plain = tuple(range(len(dims)))
-    vectors = [in_order(layout, value, plain, along) for value in (scale, bias)]
-    layout.bind(node.outputs[0], layout.emit("Pointwise", [made, *vectors], {"program": ["fma i0 i1 i2"]})[0])
+        low.call(node, low.choose("row_norm_f32f32"), list(node.inputs), list(node.outputs), params)
 
 
 def _legalize_rows(node: ir.Node, layout: Layouter) -> None:
@@ -119,7 +71,7 @@ def _legalize_rows(node: ir.Node, layout: Layouter) -> None:
     vectors = [_row_vector(node, layout, value, dims[axis:]) for value in (scale, *rest[:1])]
     kind = "rms" if node.op_type == "RMSNormalization" else "layer"
     epsilon = float(attr(node, "epsilon", 1e-5))
-    made = layout.emit("Norm", [source, *vectors], {"kind": kind, "epsilon": epsilon})[0]
+    made = layout.emit("RowNorm", [source, *vectors], {"kind": kind, "epsilon": epsilon})[0]
     if stays:
         layout.bind(node.outputs[0], made, perm)
     else:
