@@ -11,10 +11,9 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, Operand
-from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import REQUIRED, Op, attr, const, dtype, shape, where
 
-BATCH_ROWS = 16  # as in kernels/rnn/rnn.h
+BATCH_ROWS, UNITS = 4, 16  # as in kernels/rnn/rnn.h
 _GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 _ACTIVATIONS = {"gru": ["Sigmoid", "Tanh"], "lstm": ["Sigmoid", "Tanh", "Tanh"], "rnn": ["Tanh"]}
 
@@ -107,23 +106,21 @@ class Rnn(Op):
         return [sequence, state, state] if kind == "lstm" else [sequence, state]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One call; the recurrent weight is packed gate by gate for the chosen row."""
+        """One call; the recurrent weight is packed by blocks of units."""
         weight, kind = const(node.inputs[1]), attr(node, "kind")
         assert weight is not None
         directions, _, hidden = weight.shape
         gates = _GATES[kind]
-        row = low.choose("rnn_f32f32")
-        panels = panels_for(row)
-        by_gate = weight.reshape(directions, gates, hidden, hidden).swapaxes(2, 3)
         bias = const(_input(node, 2))
         bias = np.zeros((directions, gates * hidden), np.float32) if bias is None else bias
+        blocks = -(-hidden // UNITS)
         low.call(
             node,
-            row,
+            low.choose("rnn_f32f32"),
             inputs=[
                 node.inputs[0],
-                low.const(panels.pack(by_gate), "weight"),
-                low.const(panels.pad(bias.reshape(directions * gates, hidden)), "bias"),
+                low.const(_by_block(weight.reshape(directions, gates, hidden, hidden)), "weight"),
+                low.const(_by_block(bias.reshape(directions, gates, hidden, 1)), "bias"),
                 _state(low, _input(node, 3)),
                 _state(low, _input(node, 4)),
             ],
@@ -132,10 +129,8 @@ class Rnn(Op):
                 "kind": kind,
                 "direction": attr(node, "direction"),
                 "linear_before_reset": attr(node, "linear_before_reset"),
-                "panel": panels.panel,
-                "granule": panels.granule,
             },
-            scratch_bytes=(gates + 2) * panels.padded(hidden) * BATCH_ROWS * 4,
+            scratch_bytes=3 * blocks * UNITS * BATCH_ROWS * 4,
         )
 
     def macs(self, node: ir.Node) -> int:
@@ -169,6 +164,17 @@ def refuse_unsupported(node: ir.Node, layout: Layouter, kind: str) -> None:
     peepholes = _input(node, 7)
     if peepholes is not None and (layout.const(peepholes) is None or bool(np.any(layout.const(peepholes)))):
         raise GraphError(f"{where(node)}: peepholes (P) are not supported")
+
+
+def _by_block(matrices: np.ndarray) -> np.ndarray:
+    """[directions, gates, hidden, k] as [directions, blocks, k, gates, UNITS], flat (kernels/rnn/rnn.h)."""
+    directions, gates, hidden, k = matrices.shape
+    blocks = -(-hidden // UNITS)
+    padded = np.zeros((directions, gates, blocks * UNITS, k), np.float32)
+    padded[:, :, :hidden] = matrices
+    return np.ascontiguousarray(
+        padded.reshape(directions, gates, blocks, UNITS, k).transpose(0, 2, 4, 1, 3)
+    ).reshape(-1)
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
