@@ -28,6 +28,7 @@ struct Plan {
   Conv v;
   bool flat;
   int64_t segments, length, tiles;  // tiles per segment
+  int64_t tile_rows;                // at most, pixels of a tile
   int64_t pitch, residual_pitch;    // between neighbouring pixels of y and residual
   int64_t x_pitch;                  // of x, for a flat pointwise convolution
   int64_t block_tiles, blocks;      // tiles per block, blocks per image and group
@@ -58,9 +59,10 @@ inline Plan plan_of(const tc_call* call) {
   }
   plan.segments = plan.flat ? 1 : v.oh;
   plan.length = plan.flat ? v.oh * v.ow : v.ow;
-  plan.tiles = tile_count(plan.length);
+  plan.tile_rows = v.oc > THIN_COLUMNS ? MR : v.p->block < THIN_ROWS ? v.p->block : THIN_ROWS;  // scratch holds `block` rows
+  plan.tiles = tile_count(plan.length, plan.tile_rows);
   const int64_t total = plan.tiles * plan.segments;
-  const int64_t fit = v.p->block / MR;
+  const int64_t fit = v.p->block / plan.tile_rows;
   plan.block_tiles = fit < 1 ? 1 : fit > MAX_TILES ? MAX_TILES : fit;
   plan.blocks = (total + plan.block_tiles - 1) / plan.block_tiles;
   plan.panels = panel_count(v.padded, v.p->panel);
@@ -184,7 +186,8 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
   const int64_t total = plan.tiles * plan.segments;
   for (int64_t id = block * plan.block_tiles; id < total && count < plan.block_tiles; ++id, ++count) {
     const int64_t segment = id / plan.tiles, index = id % plan.tiles;
-    const int64_t first = tile_begin(plan.length, index), mr = tile_begin(plan.length, index + 1) - first;
+    const int64_t first = tile_begin(plan.length, index, plan.tile_rows);
+    const int64_t mr = tile_begin(plan.length, index + 1, plan.tile_rows) - first;
     Tile& tile = tiles[count];
     tile.mr = (int)mr;
     tile.c = (E*)v.y->data + image_index * v.y->strides[0] + segment * v.y->strides[1] + first * plan.pitch + group * v.oc;

@@ -64,6 +64,11 @@ TC_INLINE float v_reduce_max(V a) {
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 TC_INLINE float v_reduce_min(V a) { return -v_reduce_max(v_neg(a)); }
+TC_INLINE void v_store_sums(float* to, const V* v) {
+  const V x = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+  const V y = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+  v_store(to, _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31)));
+}
 
 // 2^n for integral n in [-126, 127].
 TC_INLINE V pow2_normal(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }

@@ -55,6 +55,17 @@ TC_INLINE float v_reduce_add(V a) { return _mm512_reduce_add_ps(a); }
 TC_INLINE float v_reduce_max(V a) { return _mm512_reduce_max_ps(a); }
 TC_INLINE float v_reduce_min(V a) { return _mm512_reduce_min_ps(a); }
 
+TC_INLINE V add_halves(V a, V b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd)); }
+// In each 128-bit part: the sums of that part of v[0], v[1], v[2], v[3].
+TC_INLINE V sum_parts(const V* v) {
+  const V x = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+  const V y = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+  return _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xee));
+}
+TC_INLINE void v_store_sums(float* to, const V* v) {
+  v_store(to, add_halves(add_halves(sum_parts(v), sum_parts(v + 4)), add_halves(sum_parts(v + 8), sum_parts(v + 12))));
+}
+
 // x * 2^n for integral n, right through overflow to inf and down to denormals.
 TC_INLINE V v_scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
 // x = fraction * 2^exponent with fraction in [0.5, 1), for finite x > 0 (denormals too).

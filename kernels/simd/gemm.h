@@ -132,9 +132,9 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
   }
 }
 
-// Cuts `length` rows into the fewest tiles of at most MR and gives the i-th's bounds: sizes differ by one at most.
-TC_INLINE int64_t tile_count(int64_t length) { return (length + MR - 1) / MR; }
-TC_INLINE int64_t tile_begin(int64_t length, int64_t index) { return length * index / tile_count(length); }
+// Cuts `length` rows into the fewest tiles of at most `rows` and gives the i-th's bounds: sizes differ by one at most.
+TC_INLINE int64_t tile_count(int64_t length, int64_t rows = MR) { return (length + rows - 1) / rows; }
+TC_INLINE int64_t tile_begin(int64_t length, int64_t index, int64_t rows = MR) { return length * index / tile_count(length, rows); }
 
 }  // namespace
 

@@ -73,6 +73,7 @@ TC_INLINE V v_round(V a) { return vrndnq_f32(a); }
 TC_INLINE float v_reduce_add(V a) { return vaddvq_f32(a); }
 TC_INLINE float v_reduce_max(V a) { return vmaxvq_f32(a); }
 TC_INLINE float v_reduce_min(V a) { return vminvq_f32(a); }
+TC_INLINE void v_store_sums(float* to, const V* v) { vst1q_f32(to, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]))); }
 #else
 // ARMv7 NEON has no division, square root or rounding: the VFP divides exactly, rounding goes through integers.
 TC_INLINE V v_div(V a, V b) {
@@ -120,6 +121,10 @@ TC_INLINE float v_reduce_max(V a) {
 TC_INLINE float v_reduce_min(V a) {
   const float32x2_t half = vmin_f32(vget_low_f32(a), vget_high_f32(a));
   return vget_lane_f32(vpmin_f32(half, half), 0);
+}
+TC_INLINE float32x2_t half_sums(V a) { return vadd_f32(vget_low_f32(a), vget_high_f32(a)); }
+TC_INLINE void v_store_sums(float* to, const V* v) {
+  vst1q_f32(to, vcombine_f32(vpadd_f32(half_sums(v[0]), half_sums(v[1])), vpadd_f32(half_sums(v[2]), half_sums(v[3]))));
 }
 #endif
 

@@ -64,6 +64,9 @@ TC_INLINE V v_max(V a, V b) { return v_select(v_gt(a, b), a, b); }
 TC_INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); }
 
 TC_INLINE float v_reduce_add(V a) { return vaddvq_f32(vaddq_f32(vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a))); }
+TC_INLINE void v_store_sums(float* to, const V* v) {
+  for (int i = 0; i < VL; ++i) to[i] = v_reduce_add(v[i]);
+}
 
 // f of each half of the lanes, in f32.
 template <class F>

@@ -53,6 +53,8 @@ TC_INLINE V v_select(M m, V a, V b) { return m ? a : b; }
 TC_INLINE float v_reduce_add(V a) { return a; }
 TC_INLINE float v_reduce_max(V a) { return a; }
 TC_INLINE float v_reduce_min(V a) { return a; }
+// to[i] = the sum of v[i]'s lanes, for VL vectors.
+TC_INLINE void v_store_sums(float* to, const V* v) { *to = v[0]; }
 
 TC_INLINE V v_exp(V x) { return expf(x); }
 TC_INLINE V v_expm1(V x) { return expm1f(x); }
