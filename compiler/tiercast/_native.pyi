@@ -29,8 +29,11 @@ def check_package(path: str) -> None:
 class Session:
     """An open package. One thread at a time may use it; the GIL is released while it runs."""
 
-    def __init__(self, path: str, threads: int = 1, features: Sequence[str] | None = None) -> None:
-        """threads: 1..64; features: what kernels may use of the CPU at most, None for all.
+    def __init__(
+        self, path: str, threads: int = 1, features: Sequence[str] | None = None, cores: int = 0
+    ) -> None:
+        """threads: 1..64, 0 for what the package asks for; features: what kernels may use of the CPU at most,
+        None for all; cores: a tc_cores, 0 for what the package asks for.
 
         NativeError on refusal.
         """
@@ -46,6 +49,9 @@ class Session:
     @property
     def steps(self) -> list[dict[str, str]]:
         """name, op, kernel (what was bound) and chosen (what the plan asked for) of each step."""
+    @property
+    def threads(self) -> int:
+        """Threads that share a run, the caller's among them."""
     @property
     def arena_bytes(self) -> int: ...
     @property

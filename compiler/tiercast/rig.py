@@ -24,17 +24,20 @@ def run_on_target(
     target: str,
     cpu: str | None = None,
     threads: int = 1,
+    cores: str | None = None,
     timeout_s: float = 600.0,
 ) -> dict[str, np.ndarray]:
     """Outputs by name of a package run by the target's runtime (under its emulator where it has one).
 
     cpu: a CPU model of the emulator, say "cortex-a53"; default: the emulator's own.
+    threads, cores: see `session.Session`.
     Raises ToolchainError when the target can't be built here, UsageError on wrong inputs, PackageError when
     the run fails.
     """
     plan = read_package(Path(pkg))
     with tempfile.TemporaryDirectory(prefix="tiercast-run-") as folder:
         command = [str(pkg), "--threads", str(threads), "--output-dir", folder]
+        command += ["--cores", cores] if cores is not None else []
         for port in plan.inputs:
             command += ["--input", f"{port.name}={_write_input(port, inputs, Path(folder))}"]
         run_tool(target, command, cpu, timeout_s)

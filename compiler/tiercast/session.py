@@ -12,6 +12,7 @@ import numpy as np
 from tiercast import _native
 from tiercast.errors import PackageError, UsageError
 from tiercast.lower.plan import NUMPY_DTYPES
+from tiercast.target import CORES
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,28 @@ class TensorSpec:
 class Session:
     """A loaded package. One thread may use it at a time.
 
-    pkg: path of a .tcpkg; threads: 1..64; features: restricts the CPU features that kernels may use (default:
-    all the CPU has), say ["avx2"] or [] for portable kernels only.
+    pkg: path of a .tcpkg; threads: 1..64, 0 for as many as the package's target asks for; features: restricts
+    the CPU features that kernels may use (default: all the CPU has), say ["avx2"] or [] for portable kernels
+    only; cores: "all", "big" or "little", where the session's own threads run (default: what the package's
+    target asks for); the calling thread stays where it may be.
     Raises PackageError when the package can't be read, fails verification or needs a kernel that is not
     there.
     """
 
     def __init__(
-        self, pkg: str | PathLike[str], threads: int = 1, features: Sequence[str] | None = None
+        self,
+        pkg: str | PathLike[str],
+        threads: int = 1,
+        features: Sequence[str] | None = None,
+        cores: str | None = None,
     ) -> None:
         self.path = Path(pkg)
+        if cores is not None and cores not in CORES:
+            raise UsageError(f"cores {cores!r} is unknown; there are {', '.join(CORES)}")
+        kind = 0 if cores is None else CORES.index(cores) + 1
         try:
             self._native = _native.Session(
-                str(self.path), threads, None if features is None else list(features)
+                str(self.path), threads, None if features is None else list(features), kind
             )
         except _native.NativeError as error:
             raise PackageError(str(error)) from None
@@ -70,6 +80,11 @@ class Session:
     def steps(self) -> list[dict[str, str]]:
         """name, op, kernel (bound now) and chosen (at compile time) of each step."""
         return self._native.steps
+
+    @property
+    def threads(self) -> int:
+        """Threads that share a run, the caller's among them."""
+        return self._native.threads
 
     @property
     def arena_bytes(self) -> int:

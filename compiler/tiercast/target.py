@@ -13,6 +13,8 @@ from tiercast.errors import UsageError
 from tiercast.isa import instruction_sets
 from tiercast.paths import room
 
+CORES = ("all", "big", "little")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -23,6 +25,8 @@ class Target:
     toolchain: CMake toolchain file, None for the machine this runs on.
     emulator: command that runs the target's programs here, empty when they run natively.
     emulator_cpus: CPU models of the emulator that the tests exercise.
+    cores: one of CORES, where threads run on CPUs with faster (big) and slower (little) cores.
+    max_threads: how many threads pay at most, 0 for no such limit.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Target:
     packages: tuple[str, ...] = ()
     emulator: tuple[str, ...] = ()
     emulator_cpus: tuple[str, ...] = ()
+    cores: str = "all"
+    max_threads: int = 0
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
@@ -72,6 +78,12 @@ def _host_arch() -> str:
 def _read(path: Path) -> Target:
     facts: dict[str, Any] = tomllib.loads(path.read_text())
     toolchain = facts.get("toolchain")
+    cores, max_threads = facts.get("cores", "all"), facts.get("max_threads", 0)
+    if cores not in CORES or not isinstance(max_threads, int) or not 0 <= max_threads <= 64:
+        raise UsageError(
+            f"{path}: cores is {cores!r} and max_threads {max_threads!r}; "
+            f"cores must be one of {', '.join(CORES)}, max_threads a number from 0 to 64"
+        )
     return Target(
         name=facts["name"],
         doc=facts["doc"],
@@ -82,5 +94,7 @@ def _read(path: Path) -> Target:
         packages=tuple(facts.get("packages", ())),
         emulator=tuple(facts.get("emulator", ())),
         emulator_cpus=tuple(facts.get("emulator_cpus", ())),
+        cores=cores,
+        max_threads=max_threads,
         flags={isa: tuple(flags) for isa, flags in facts.get("flags", {}).items()},
     )

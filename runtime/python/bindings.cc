@@ -131,9 +131,10 @@ py::array tap_array(const Recording::Tap& tap) {
 
 class PySession {
  public:
-  PySession(const std::string& path, int32_t threads, const std::optional<std::vector<std::string>>& features) {
+  PySession(const std::string& path, int32_t threads, const std::optional<std::vector<std::string>>& features, int32_t cores) {
     tc_options options = tc_options_default();
     options.threads = threads;
+    options.cores = static_cast<tc_cores>(cores);
     if (features) options.cpu_features = parse_features(*features);
     tc_error error;
     tc_session* session = nullptr;
@@ -173,6 +174,7 @@ class PySession {
     return steps;
   }
 
+  int32_t threads() const { return tc_session_threads(get()); }
   uint64_t arena_bytes() const { return tc_session_arena_bytes(get()); }
   uint64_t weights_bytes() const { return tc_session_weights_bytes(get()); }
   uint64_t prepared_bytes() const { return tc_session_prepared_bytes(get()); }
@@ -294,8 +296,9 @@ PYBIND11_MODULE(_native, module) {
   module.def("check_package", &check_package, py::arg("path"));
 
   py::class_<PySession>(module, "Session")
-      .def(py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&>(), py::arg("path"), py::arg("threads") = 1,
-           py::arg("features") = py::none())
+      .def(py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&, int32_t>(), py::arg("path"),
+           py::arg("threads") = 1, py::arg("features") = py::none(), py::arg("cores") = static_cast<int32_t>(TC_CORES_PACKAGE))
+      .def_property_readonly("threads", &PySession::threads)
       .def_property_readonly("inputs", &PySession::inputs)
       .def_property_readonly("outputs", &PySession::outputs)
       .def_property_readonly("steps", &PySession::steps)

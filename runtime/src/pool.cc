@@ -1,6 +1,5 @@
 #include "pool.h"
 
-#include <sched.h>
 #include <signal.h>
 
 #include "futex.h"
@@ -23,16 +22,12 @@ uint64_t range(int32_t begin, int32_t end) {
   return static_cast<uint64_t>(static_cast<uint32_t>(end)) << 32 | static_cast<uint32_t>(begin);
 }
 
-// Cores that this thread, and what it starts, may run on.
-int32_t usable_cores() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : TC_MAX_THREADS;
-}
-
 }  // namespace
 
-bool Pool::start(int32_t threads) {
-  spins_ = threads <= usable_cores() ? kSpins : 0;  // spinning on a core that another thread needs only delays it
+bool Pool::start(int32_t threads, int32_t cores, const cpu_set_t* pin_to) {
+  pinned_ = pin_to != nullptr;
+  if (pinned_) cores_ = *pin_to;
+  spins_ = threads <= cores ? kSpins : 0;  // spinning on a core that another thread needs only delays it
   // Workers must not run the application's signal handlers.
   sigset_t all, before;
   sigfillset(&all);
@@ -113,6 +108,8 @@ void Pool::wait_until_done() {
 void* Pool::enter(void* worker) {
   const auto* self = static_cast<const Worker*>(worker);
   Pool* pool = self->pool;
+  if (pool->pinned_)
+    sched_setaffinity(0, sizeof(pool->cores_), &pool->cores_);  // a refusal, of cores that went offline say, costs speed only
   for (uint32_t seen = 0;;) {
     seen = pool->wait_for_job(seen);
     if (pool->stopping_.load(std::memory_order_relaxed)) return nullptr;

@@ -3,6 +3,7 @@
 #define TIERCAST_SRC_POOL_H_
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 
 #include <atomic>
@@ -26,8 +27,9 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
   ~Pool() { stop(); }
 
-  // Starts threads-1 workers (none for 1). False when the system refuses one; then none is left running.
-  bool start(int32_t threads);
+  // Starts threads-1 workers (none for 1) for a machine with `cores` cores for them. pin_to: the only ones they run on, NULL: where the
+  // system likes. False when the system refuses a thread; then none is left running.
+  bool start(int32_t threads, int32_t cores, const cpu_set_t* pin_to);
   void stop();
 
   // Returns when all of `grains` (>= 1) are done, and what they wrote is visible to the caller.
@@ -61,6 +63,8 @@ class Pool {
 
   int32_t threads_ = 1;
   int32_t spins_ = 0;
+  bool pinned_ = false;
+  cpu_set_t cores_;
   Worker workers_[TC_MAX_THREADS];
 
   // Written by the caller alone. Body and argument are read only by who has taken a piece of the job: until that is done the job stays.

@@ -30,7 +30,8 @@ constexpr const char* kUsage =
     "  --fill              fill inputs that are not given with a fixed pattern (f32: -1 to 1)\n"
     "  --output-dir DIR    write output number i to DIR/i.bin\n"
     "  --taps DIR          write output j of step i to DIR/i_j.bin\n"
-    "  --threads N         1 to 64, default 1\n"
+    "  --threads N         0 to 64, default 1; 0: as many as the package's target asks for\n"
+    "  --cores KIND        run on these cores only: all, big or little; default: as the package's target asks\n"
     "  --features F        use only these CPU features, e.g. neon,dotprod, or none\n"
     "  --repeat N          run N times, default 1\n"
     "  --time              print the times as JSON, of the whole and per step, in microseconds\n"
@@ -58,22 +59,31 @@ const char* option_value(int count, char** words, int* index) {
   return nullptr;
 }
 
-// Parses a whole number in [1, limit]; 0 with a message when it is none.
-long parse_count(const char* option, const char* value, long limit) {
+// Parses a whole number in [least, limit]; -1 with a message when it is none.
+long parse_count(const char* option, const char* value, long least, long limit) {
   char* end = nullptr;
   const long number = strtol(value, &end, 10);
-  if (*value != 0 && *end == 0 && number >= 1 && number <= limit) return number;
-  fprintf(stderr, "tiercast-run: %s %s: must be a number from 1 to %ld\n", option, value, limit);
-  return 0;
+  if (*value != 0 && *end == 0 && number >= least && number <= limit) return number;
+  fprintf(stderr, "tiercast-run: %s %s: must be a number from %ld to %ld\n", option, value, least, limit);
+  return -1;
+}
+
+bool parse_cores(const char* value, tc_cores* cores) {
+  const char* const names[] = {"all", "big", "little"};
+  for (int32_t i = 0; i < 3; ++i)
+    if (strcmp(value, names[i]) == 0) return *cores = static_cast<tc_cores>(TC_CORES_ALL + i), true;
+  fprintf(stderr, "tiercast-run: --cores %s: must be all, big or little\n", value);
+  return false;
 }
 
 bool parse_valued(const char* option, const char* value, Arguments* arguments) {
   if (strcmp(option, "--batch") == 0) return (arguments->batch = value) != nullptr;
   if (strcmp(option, "--output-dir") == 0) return (arguments->output_dir = value) != nullptr;
   if (strcmp(option, "--taps") == 0) return (arguments->taps_dir = value) != nullptr;
-  if (strcmp(option, "--repeat") == 0) return (arguments->repeat = parse_count(option, value, 1000000)) != 0;
+  if (strcmp(option, "--repeat") == 0) return (arguments->repeat = parse_count(option, value, 1, 1000000)) > 0;
   if (strcmp(option, "--threads") == 0)
-    return (arguments->options.threads = static_cast<int32_t>(parse_count(option, value, TC_MAX_THREADS))) != 0;
+    return (arguments->options.threads = static_cast<int32_t>(parse_count(option, value, 0, TC_MAX_THREADS))) >= 0;
+  if (strcmp(option, "--cores") == 0) return parse_cores(value, &arguments->options.cores);
   if (strcmp(option, "--features") == 0) {
     if (tc_cpu_features_parse(value, &arguments->options.cpu_features) != 0) return true;
     fprintf(stderr, "tiercast-run: --features %s: names are", value);
@@ -138,7 +148,8 @@ struct Runner {
   tc_buffer* outputs() { return buffers + session.input_count(); }
 
   tc_status open(const char* path, const tc_options& options) {
-    const tc_status status = session.open(path, tc_library_full(), options, &error);
+    tc_status status = session.open(path, tc_library_full(), options, &error);
+    if (status == TC_OK) status = tc_session_pin_caller(session.get(), &error);
     if (status != TC_OK) return status;
     const int32_t inputs = session.input_count(), ports = inputs + session.output_count();
     buffers = static_cast<tc_buffer*>(calloc(static_cast<size_t>(ports), sizeof(tc_buffer)));
@@ -287,7 +298,7 @@ void print_list(const char* path, const Session& session, uint64_t features) {
     printf("%s\"%s\"", first ? "" : ", ", tc_cpu_feature_name(i));
     first = false;
   }
-  printf("],\n \"inputs\": [");
+  printf("],\n \"threads\": %d, \"inputs\": [", tc_session_threads(session.get()));
   for (int32_t i = 0; i < session.input_count(); ++i) print_port(session.input(i), i == 0);
   printf("],\n \"outputs\": [");
   for (int32_t i = 0; i < session.output_count(); ++i) print_port(session.output(i), i == 0);

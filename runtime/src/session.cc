@@ -5,6 +5,7 @@
 
 #include "arena.h"
 #include "checked.h"
+#include "cores.h"
 #include "error.h"
 #include "package.h"
 #include "pool.h"
@@ -25,6 +26,8 @@ struct tc_session {
   Arena arena;  // tensors, prepared constants, then one scratch per thread
   uint64_t scratch_offset = 0, scratch_stride = 0;
   Pool pool;
+  cpu_set_t cores;           // that its threads run on
+  bool pinned = false;       // to less than all
   tc_port* ports = nullptr;  // inputs, then outputs
   int32_t input_count = 0, output_count = 0;
   tc_observer observer = nullptr;
@@ -63,7 +66,7 @@ tc_status make_arena(tc_session* session, const tc_options& options, tc_error* e
   const uint64_t prepared_bytes = tiercast::round_up(session->package.plan->prepared_bytes(), tiercast::kArenaAlignment);
   session->scratch_offset = arena_bytes + prepared_bytes;
   session->scratch_stride = tiercast::round_up(session->program.scratch_bytes, tiercast::kArenaAlignment);
-  const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(options.threads);  // < 2^43
+  const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(session->pool.threads());  // < 2^43
   const uint64_t total = session->scratch_offset + scratch_bytes;
   if (total > options.memory_limit_bytes)
     return fail(error, TC_ERROR_MEMORY,
@@ -129,14 +132,31 @@ void run_step(tc_session* session, const BoundStep& step) {
   session->pool.run(run_grains, &job, static_cast<int32_t>(job.grains));
 }
 
+// Starts as many threads as the options, the package's target and the CPU's cores ask for.
+tc_status start_threads(tc_session* session, const tc_options& options, tc_error* error) {
+  const tiercast::fb::Plan& plan = *session->package.plan;
+  const tc_cores wanted = static_cast<tc_cores>(TC_CORES_ALL + static_cast<int32_t>(plan.cores()));
+  const tc_cores choice = options.cores == TC_CORES_PACKAGE ? wanted : options.cores;
+  session->pinned = choice != TC_CORES_ALL;
+  tiercast::Core cores[tiercast::kMaxCores];
+  const int32_t usable = tiercast::read_cores(session->pinned ? "/sys/devices/system/cpu" : nullptr, cores);
+  const int32_t chosen = tiercast::choose_cores(cores, usable, choice, &session->cores);
+  int32_t threads = options.threads;
+  if (threads == 0) {
+    const int32_t most = plan.max_threads() == 0 ? TC_MAX_THREADS : static_cast<int32_t>(plan.max_threads());
+    threads = chosen < 1 ? 1 : chosen < most ? chosen : most;
+  }
+  if (session->pool.start(threads, chosen, session->pinned ? &session->cores : nullptr)) return TC_OK;
+  return fail(error, TC_ERROR_MEMORY, "%s: the system refuses %d threads", session->package.label, threads);
+}
+
 // Everything after verification.
 tc_status make_ready(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
   const uint64_t features = tc_cpu_features() & options.cpu_features;
   tc_status status = make_ports(session, error);
   if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
+  if (status == TC_OK) status = start_threads(session, options, error);
   if (status == TC_OK) status = make_arena(session, options, error);
-  if (status == TC_OK && !session->pool.start(options.threads))
-    status = fail(error, TC_ERROR_MEMORY, "%s: the system refuses %d threads", session->package.label, options.threads);
   for (int64_t i = 0; status == TC_OK && i < session->program.prepare_count; ++i) run_step(session, session->program.prepare[i]);
   return status;
 }
@@ -154,8 +174,11 @@ tc_status open_session(const Source& source, const tc_library* library, const tc
   const tc_options options = given != nullptr ? *given : tc_options_default();
   if (library == nullptr || (source.path == nullptr && source.data == nullptr))
     return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %s is NULL", library == nullptr ? "library" : "the package");
-  if (options.threads < 1 || options.threads > TC_MAX_THREADS)
-    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d", options.threads, TC_MAX_THREADS);
+  if (options.threads < 0 || options.threads > TC_MAX_THREADS)
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: %d threads; must be 1 to %d, or 0 for as many as pay", options.threads,
+                TC_MAX_THREADS);
+  if (options.cores < TC_CORES_PACKAGE || options.cores > TC_CORES_LITTLE)
+    return fail(error, TC_ERROR_ARGUMENT, "tc_session_open: cores is %d; must be a tc_cores", static_cast<int>(options.cores));
   void* memory = nullptr;
   if (posix_memalign(&memory, alignof(tc_session), sizeof(tc_session)) != 0)
     return fail(error, TC_ERROR_MEMORY, "tc_session_open: no memory for a session");
@@ -238,7 +261,7 @@ void place_port_views(const Program& program, const tc_buffer* inputs, const tc_
 
 }  // namespace
 
-tc_options tc_options_default(void) { return {1, UINT64_MAX, uint64_t{1} << 36}; }
+tc_options tc_options_default(void) { return {1, TC_CORES_PACKAGE, UINT64_MAX, uint64_t{1} << 36}; }
 
 tc_status tc_session_open(const char* path, const tc_library* library, const tc_options* options, tc_session** session, tc_error* error) {
   return open_session({path, nullptr, 0}, library, options, session, error);
@@ -292,6 +315,14 @@ tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t i
   run_steps(session);
   session->pool.end_series();
   return TC_OK;
+}
+
+int32_t tc_session_threads(const tc_session* session) { return session->pool.threads(); }
+
+tc_status tc_session_pin_caller(const tc_session* session, tc_error* error) {
+  if (!session->pinned || sched_setaffinity(0, sizeof(session->cores), &session->cores) == 0) return TC_OK;
+  return fail(error, TC_ERROR_ARGUMENT, "%s: the system does not let this thread run on its %d cores only", session->package.label,
+              CPU_COUNT(&session->cores));
 }
 
 int64_t tc_session_step_count(const tc_session* session) { return session->program.step_count; }

@@ -100,6 +100,9 @@ class PlanVerifier {
     if (plan_.arena_bytes() > limit || plan_.prepared_bytes() > limit)
       return refuse("plan: arena of %llu bytes and %llu bytes of prepared constants; the limit of each is %llu", ull(plan_.arena_bytes()),
                     ull(plan_.prepared_bytes()), ull(limit));
+    if (plan_.cores() > fb::Cores::MAX || plan_.max_threads() > TC_MAX_THREADS)
+      return refuse("plan: cores is %d and max_threads %u; there are %d kinds of cores and at most %d threads",
+                    static_cast<int>(plan_.cores()), plan_.max_threads(), static_cast<int>(fb::Cores::MAX) + 1, TC_MAX_THREADS);
     return TC_OK;
   }
 

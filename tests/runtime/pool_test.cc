@@ -25,7 +25,7 @@ void count(void* argument, int32_t thread, int32_t begin, int32_t end) {
 
 void test_jobs(int32_t threads, int jobs) {
   Pool pool;
-  CHECK(pool.start(threads));
+  CHECK(pool.start(threads, 2, nullptr));
   CHECK(pool.threads() == threads);
   for (int i = 0; i < jobs && failures() == 0; ++i) {
     const int32_t grains = 1 + i % (4 * threads);
@@ -47,7 +47,7 @@ void sleep_and_count(void* argument, int32_t thread, int32_t begin, int32_t end)
 
 void test_sharing() {
   Pool pool;
-  CHECK(pool.start(4));
+  CHECK(pool.start(4, 2, nullptr));
   Counts counts = {std::vector<int64_t>(16), std::vector<int64_t>(4)};
   pool.run(sleep_and_count, &counts, 16);
   for (int64_t taken : counts.of_thread) CHECK(taken >= 1);
@@ -64,7 +64,7 @@ void wait_for_others(void* argument, int32_t, int32_t begin, int32_t end) {
 
 void test_stealing() {
   Pool pool;
-  CHECK(pool.start(2));
+  CHECK(pool.start(2, 2, nullptr));
   std::atomic<int32_t> done{0};
   pool.run(wait_for_others, &done, 16);
   CHECK(done == 16);
@@ -75,11 +75,11 @@ void test_restart() {
   Counts counts = {std::vector<int64_t>(4), std::vector<int64_t>(4)};
   for (int round = 0; round < 20; ++round) {
     Pool fresh;
-    CHECK(fresh.start(4));
+    CHECK(fresh.start(4, 2, nullptr));
     if (round % 2 == 0) fresh.run(count, &counts, 4);
   }
   CHECK(counts.of_grain[3] == 10);
-  CHECK(pool.start(1) && pool.threads() == 1);
+  CHECK(pool.start(1, 2, nullptr) && pool.threads() == 1);
 }
 
 }  // namespace

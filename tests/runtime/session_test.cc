@@ -109,6 +109,31 @@ void test_facts() {
   CHECK(tc_session_weights_bytes(session.get()) == 8 && tc_session_scratch_bytes(session.get()) == 3 * 256);
 }
 
+// As many threads as the package's target asks for, on the cores it asks for.
+void test_package_threads() {
+  SampleModel model = sample_model(5000);
+  model.plan.cores = tiercast::fb::Cores::big;
+  model.plan.max_threads = 1;
+  const AlignedBytes file(make_file(model.plan, model.weights));
+  tc_options options = tc_options_default();
+  options.threads = 0;
+  Session session;
+  tiercast::Error error;
+  CHECK(session.open(file.bytes.get(), file.size, test_library(), options, &error) == TC_OK);
+  CHECK(tc_session_threads(session.get()) == 1);
+  CHECK(tc_session_pin_caller(session.get(), &error) == TC_OK);
+  options.threads = 3;
+  options.cores = TC_CORES_LITTLE;
+  CHECK(session.open(file.bytes.get(), file.size, test_library(), options, &error) == TC_OK);
+  CHECK(tc_session_threads(session.get()) == 3);
+  Buffers buffers(5000);
+  CHECK(session.run(buffers.inputs, 2, &buffers.output, 1, &error) == TC_OK);
+  CHECK(buffers.y.back() == expected_y(4999, 4));
+  options.cores = static_cast<tc_cores>(4);
+  CHECK(session.open(file.bytes.get(), file.size, test_library(), options, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "cores is 4");
+}
+
 // Opens the model, expecting `status` and `part` in the message.
 void expect_refusal(const SampleModel& model, tc_options options, tc_status status, const char* part) {
   const AlignedBytes file(make_file(model.plan, model.weights));
@@ -146,7 +171,7 @@ void test_option_refusals() {
   tc_options options = tc_options_default();
   options.memory_limit_bytes = 1000;
   expect_refusal(sample_model(), options, TC_ERROR_MEMORY, "memory_limit_bytes is 1000");
-  for (int32_t threads : {0, -1, 65}) {
+  for (int32_t threads : {-1, 65}) {
     options = tc_options_default();
     options.threads = threads;
     expect_refusal(sample_model(), options, TC_ERROR_ARGUMENT, "must be 1 to 64");
@@ -235,6 +260,7 @@ void test_files() {
 }  // namespace
 
 int main() {
+  test_package_threads();
   for (int32_t threads : {1, 2, 5}) {
     test_numbers(6, threads);
     test_numbers(1, threads);

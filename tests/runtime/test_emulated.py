@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tiercast.codegen.build import build
 from tiercast.rig import emulator
 from tiercast.target import find_target
 
-TESTS = ("cpu", "overlap", "pool", "quiet", "session", "verify")
+TESTS = ("cores", "cpu", "overlap", "pool", "quiet", "session", "verify")
 ARMS = ("linux-arm64", "linux-armv7")
 # What each of qemu's models has, of what kernels may need.
 FEATURES = {
@@ -40,4 +41,27 @@ def test_detection_tells_what_the_cpu_has(target: str, cpu: str) -> None:
     environment = {**os.environ, "TIERCAST_EXPECTED_FEATURES": FEATURES[target, cpu]}
     command = [*emulator(find_target(target), cpu), str(folder / "cpu_test")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+@pytest.mark.qemu("linux-arm64")
+@pytest.mark.parametrize("file", ["cpu_capacity", "cpufreq/cpuinfo_max_freq"])
+def test_big_and_little_cores_are_found_in_sys(tmp_path: Path, file: str) -> None:
+    folder = build("linux-arm64", goals=("cores_test",))
+    libraries = Path(emulator(find_target("linux-arm64"), None)[-1])
+    (tmp_path / "lib").symlink_to(libraries / "lib")
+    speeds = {core: 446 + 578 * core for core in os.sched_getaffinity(0)}
+    for core, speed in speeds.items():  # qemu shows a file under its prefix instead of the machine's own
+        path = tmp_path / "sys/devices/system/cpu" / f"cpu{core}" / file
+        path.parent.mkdir(parents=True)
+        (path.parents[file.count("/")] / "cpu_capacity").write_text("")  # hides the machine's own
+        path.write_text(f"{speed}\n")
+    expected = " ".join(f"{core}={speed}" for core, speed in sorted(speeds.items()))
+    done = subprocess.run(
+        ["qemu-aarch64", "-L", str(tmp_path), str(folder / "cores_test")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TIERCAST_EXPECTED_SPEEDS": expected},
+    )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

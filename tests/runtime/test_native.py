@@ -85,7 +85,7 @@ def test_wrong_counts_options_and_files_are_refused(package: str, tmp_path: Path
     with pytest.raises(native.NativeError, match='unknown CPU feature "mmx"'):
         native.Session(package, features=["mmx"])
     with pytest.raises(native.NativeError, match="must be 1 to 64"):
-        native.Session(package, threads=0)
+        native.Session(package, threads=65)
     with pytest.raises(native.NativeError, match="cannot be opened") as caught:
         native.check_package(str(tmp_path / "none.tcpkg"))
     assert caught.value.status == "io"

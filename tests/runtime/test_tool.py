@@ -84,7 +84,8 @@ def test_exit_codes_and_messages(package: Path, folder: Path) -> None:
     (name,) = model(SAMPLE)[1]
     expected = [
         ([], 2, "usage:"),
-        ([package, "--threads", 65], 2, "must be a number from 1 to 64"),
+        ([package, "--cores", "fast"], 2, "must be all, big or little"),
+        ([package, "--threads", 65], 2, "must be a number from 0 to 64"),
         ([package, "--features", "mmx"], 2, "names are"),
         ([package], 2, f'input "{name}" is not given'),
         ([package, "--input", "nobody=x"], 2, "has no such input"),

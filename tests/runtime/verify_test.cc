@@ -93,6 +93,8 @@ void test_ports() {
   refuse_plan("input 1 \"x3\": dims -6x3", [](fb::PlanT& p) { p.inputs[1]->dims = {-6, 3}; });
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = {1 << 30, 1 << 30, 1 << 30}; });
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = std::vector<int64_t>(9, 1); });
+  refuse_plan("cores is 3", [](fb::PlanT& p) { p.cores = static_cast<fb::Cores>(3); });
+  refuse_plan("max_threads 65", [](fb::PlanT& p) { p.max_threads = 65; });
   refuse_plan("arena of", [](fb::PlanT& p) { p.arena_bytes = (uint64_t{1} << 36) + 1; });
   refuse_plan("bytes of prepared constants", [](fb::PlanT& p) { p.prepared_bytes = (uint64_t{1} << 36) + 1; });
 }

@@ -39,7 +39,13 @@ def command(
         str, typer.Option(help="What 0 and 255 of a picture become in an f32 input.", metavar="LOW,HIGH")
     ] = "0,1",
     random_seed: Annotated[int, typer.Option(help="Seed of the inputs that are not given.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, max=64, help="0: as many as the package's target asks for.")
+    ] = 1,
+    cores: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="all, big or little; default: what the package's target asks for."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Run as this target; default: the package's.")
     ] = None,
@@ -58,7 +64,7 @@ def command(
     with progress(f"running {package}"):
         plan = read_package(package)
         arrays = complete_inputs(plan, read_inputs(plan, inputs or (), _pixels(pixels)), random_seed)
-        outputs = run_anywhere(package, arrays, target or plan.target, cpu, threads)
+        outputs = run_anywhere(package, arrays, target or plan.target, cpu, threads, cores)
         files = _write(outputs, output_dir, pictures) if output_dir is not None else []
     result = {
         "package": str(package),
@@ -93,16 +99,21 @@ def read_inputs(plan: Plan, requests: Sequence[str], pixels: tuple[float, float]
 
 
 def run_anywhere(
-    package: Path, arrays: dict[str, np.ndarray], target: str, cpu: str | None, threads: int
+    package: Path,
+    arrays: dict[str, np.ndarray],
+    target: str,
+    cpu: str | None,
+    threads: int,
+    cores: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Outputs by name, from this process for the host and from the target's own runtime otherwise."""
     if target == "host" and cpu is None:
         from tiercast.session import Session
 
-        return Session(package, threads).run(arrays)
+        return Session(package, threads, cores=cores).run(arrays)
     from tiercast.rig import run_on_target
 
-    return run_on_target(package, arrays, target, cpu, threads)
+    return run_on_target(package, arrays, target, cpu, threads, cores)
 
 
 def _pixels(text: str) -> tuple[float, float]:

@@ -194,7 +194,7 @@ class _Planner:
         self._graph = graph
         self._storage = storage
         self._low = low
-        self._plan = Plan(target.name)
+        self._plan = Plan(target.name, cores=target.cores, max_threads=target.max_threads)
         self._tensors: dict[Tensor, int] = {}
         self._places: dict[ir.Value, tuple[str, int, int]] = {}  # root -> place, index, byte offset
 

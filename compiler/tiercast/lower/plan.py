@@ -72,7 +72,7 @@ class Plan:
     """A whole model for one target.
 
     weights: the weights segment; prepare: steps run once when a session opens, which fill the
-    `prepared_bytes` of place "prepared" from it.
+    `prepared_bytes` of place "prepared" from it; cores, max_threads: the target's (`target.Target`).
     """
 
     target: str
@@ -85,6 +85,8 @@ class Plan:
     prepare: list[Step] = field(default_factory=list)
     prepared_bytes: int = 0
     facts: dict[str, str] = field(default_factory=dict)
+    cores: str = "all"
+    max_threads: int = 0
 
 
 class WeightsSegment:

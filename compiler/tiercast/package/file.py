@@ -16,6 +16,7 @@ import xxhash
 from tiercast.errors import PackageError
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor
 from tiercast.package import schema
+from tiercast.target import CORES
 
 MAGIC = b"TIERCAST"
 VERSION = 1
@@ -116,6 +117,7 @@ def _encode_plan(plan: Plan) -> bytes:
     packed.inputs = [_encode_port(port) for port in plan.inputs]
     packed.outputs = [_encode_port(port) for port in plan.outputs]
     packed.arenaBytes, packed.preparedBytes = plan.arena_bytes, plan.prepared_bytes
+    packed.cores, packed.maxThreads = CORES.index(plan.cores), plan.max_threads
     packed.facts = []
     for key, value in sorted(plan.facts.items()):
         fact: Any = schema.FactT()
@@ -172,6 +174,8 @@ def _decode_plan(data: bytes) -> Plan:
         arena_bytes=packed.arenaBytes,
         prepare=[_decode_step(step) for step in packed.prepare or []],
         prepared_bytes=packed.preparedBytes,
+        cores=CORES[packed.cores],
+        max_threads=packed.maxThreads,
         facts={_text(fact.key): _text(fact.value) for fact in packed.facts or []},
     )
 

@@ -38,8 +38,18 @@ typedef struct tc_error {
   char message[TC_ERROR_MESSAGE_BYTES];
 } tc_error;
 
+// The cores that a session's threads run on, where a CPU has faster (big) and slower (little) ones.
+typedef enum tc_cores {
+  TC_CORES_PACKAGE = 0,  // what the package's target asks for
+  TC_CORES_ALL = 1,
+  TC_CORES_BIG = 2,     // all but the slowest kind
+  TC_CORES_LITTLE = 3,  // the slowest kind
+} tc_cores;
+
 typedef struct tc_options {
-  int32_t threads;              // 1 .. TC_MAX_THREADS, the caller's own among them
+  // 1 .. TC_MAX_THREADS, the caller's own among them; 0: as many as there are such cores, and at most what the package's target asks for
+  int32_t threads;
+  tc_cores cores;               // where the session's own threads run; see tc_session_pin_caller for the caller's
   uint64_t cpu_features;        // use no more than these tc_cpu_feature bits; UINT64_MAX: all that the CPU has
   uint64_t memory_limit_bytes;  // refuse a package that wants more than this for arena and scratch together
 } tc_options;
@@ -75,7 +85,7 @@ typedef struct tc_session tc_session;
 // call only. `microseconds` is the step's wall time.
 typedef void (*tc_observer)(void* user, int64_t step, const tc_view* outputs, int32_t output_count, double microseconds);
 
-// 1 thread, all CPU features, 64 GiB.
+// 1 thread, the package's choice of cores, all CPU features, 64 GiB.
 TC_API tc_options tc_options_default(void);
 
 // Opens `path`: maps it read-only, verifies all of it, binds each step to a kernel of `library`, allocates the arena, starts the threads.
@@ -105,6 +115,13 @@ TC_API const tc_port* tc_session_output(const tc_session* session, int32_t index
 // any work, when a count, size or alignment is wrong or when an output buffer overlaps another buffer.
 TC_API tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t input_count, const tc_buffer* outputs,
                                 int32_t output_count, tc_error* error);
+
+// Threads that share a run, the caller's among them.
+TC_API int32_t tc_session_threads(const tc_session* session);
+
+// Lets the calling thread run only on the session's cores, as the session's own threads do; call it from the thread that will call
+// tc_session_run. TC_ERROR_ARGUMENT when the system refuses.
+TC_API tc_status tc_session_pin_caller(const tc_session* session, tc_error* error);
 
 TC_API int64_t tc_session_step_count(const tc_session* session);
 // Fills *info for step `index`; TC_ERROR_ARGUMENT when out of range.
