@@ -33,6 +33,7 @@ struct Plan {
   int64_t x_pitch;                  // of x, for a flat pointwise convolution
   int64_t block_tiles, blocks;      // tiles per block, blocks per image and group
   int64_t panels, splits;           // panels per group, and into how many items a block's panels are split
+  bool packs;                       // whole tiles are packed into scratch: simd/gemm_packed.h
 };
 
 inline bool flat_segment(Plan* plan) {
@@ -62,7 +63,13 @@ inline Plan plan_of(const tc_call* call) {
   plan.tile_rows = v.oc > THIN_COLUMNS ? MR : v.p->block < THIN_ROWS ? v.p->block : THIN_ROWS;  // scratch holds `block` rows
   plan.tiles = tile_count(plan.length, plan.tile_rows);
   const int64_t total = plan.tiles * plan.segments;
-  const int64_t fit = v.p->block / plan.tile_rows;
+  int64_t fit = v.p->block / plan.tile_rows;
+#if defined(TC_PACKED)
+  // One tile's room is for gathering.
+  const int64_t tile_bytes = v.k * MR * (int64_t)sizeof(float), room = tile_bytes > 0 ? call->scratch_bytes / tile_bytes - 1 : 0;
+  plan.packs = v.oc >= PACKED_COLUMNS && room >= 1;
+  if (plan.packs) fit = room;
+#endif
   plan.block_tiles = fit < 1 ? 1 : fit > MAX_TILES ? MAX_TILES : fit;
   plan.blocks = (total + plan.block_tiles - 1) / plan.block_tiles;
   plan.panels = panel_count(v.padded, v.p->panel);
@@ -140,7 +147,8 @@ inline bool patch_rows(const Conv& v, const E* image, int64_t oy, int64_t ox, in
            columns * v.c,
            joined ? 1 : p->kernel[1],
            p->dilations[1] * v.c,
-           joined ? p->kernel[1] * v.c : v.c};
+           joined ? p->kernel[1] * v.c : v.c,
+           nullptr};
   return true;
 }
 
@@ -160,6 +168,21 @@ inline Rows tile_rows(const Plan& plan, const E* image, int64_t segment, int64_t
   }
   return plain_rows(to, v.k, v.k);
 }
+
+#if defined(TC_PACKED)
+// As tile_rows, packed into the tile's own place in scratch; gathered before, where it must be, into the place after the block's tiles.
+inline Rows packed_tile_rows(const Plan& plan, const float* image, int64_t segment, int64_t first, int64_t mr, int tile, float* scratch) {
+  const int height = packed_height(mr);
+  float *to = scratch + tile * MR * plan.v.k, *aside = scratch + plan.block_tiles * MR * plan.v.k;
+  if (height == 0) return tile_rows(plan, image, segment, first, mr, &to);
+  Rows rows = tile_rows(plan, image, segment, first, mr, &aside);
+  if (height == 12) pack_rows<3>(rows, (int)mr, to);
+  if (height == 8) pack_rows<2>(rows, (int)mr, to);
+  if (height == 4) pack_rows<1>(rows, (int)mr, to);
+  rows.packed = to;
+  return rows;
+}
+#endif
 
 inline Product product_of(const Plan& plan, int64_t group) {
   const Conv& v = plan.v;
@@ -196,6 +219,12 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
       tile.residual = (const E*)v.residual->data + image_index * v.residual->strides[0] + segment * v.residual->strides[1] +
                       first * plan.residual_pitch + group * v.oc;
     }
+#if defined(TC_PACKED)
+    if (plan.packs) {
+      tile.rows = packed_tile_rows(plan, image, segment, first, mr, count, scratch);
+      continue;
+    }
+#endif
     tile.rows = tile_rows(plan, image, segment, first, mr, &scratch);
   }
   Product product = product_of(plan, group);

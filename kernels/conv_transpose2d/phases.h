@@ -87,7 +87,8 @@ inline Rows tile_rows(const Transposed& v, const Phase& f, const float* image, i
                 f.iy_step * v.x->strides[1],
                 joined ? 1 : f.tx.count,
                 f.ix_step * pitch,
-                joined ? f.tx.count * v.c : v.c};
+                joined ? f.tx.count * v.c : v.c,
+                nullptr};
   }
   float* to = *scratch;
   *scratch += mr * f.k;

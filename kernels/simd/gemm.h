@@ -10,10 +10,19 @@
 #if defined(__AVX2__)
 #include "simd/gemm_pairs.h"
 #endif
+#if defined(TC_PACKED)
+#include "simd/gemm_packed.h"
+#endif
 
 namespace {
 
 enum { MAX_TILES = 16 };
+// Rows that one micro-kernel reads in place: on NEON each takes a register beside the sums.
+#if defined(__ARM_NEON)
+enum { IN_PLACE_ROWS = MR < 8 ? (int)MR : 8 };
+#else
+enum { IN_PLACE_ROWS = MR };
+#endif
 
 // Widest slice of a panel that one micro-kernel does.
 TC_INLINE int32_t slice_width(int32_t width) {
@@ -22,14 +31,30 @@ TC_INLINE int32_t slice_width(int32_t width) {
   return width;
 }
 
+void run_slice(int mr, int32_t width, const Rows& rows, const Slice& s);
+
+// A tile of more rows than one micro-kernel takes.
+inline void run_halves(int mr, int32_t width, Rows rows, Slice s) {
+  const int half = mr / 2;
+  run_slice(half, width, rows, s);
+  rows.a += half * rows.lda;
+  if (s.residual != nullptr) s.residual += half * s.ldr;
+  s.c += half * s.ldc;
+  run_slice(mr - half, width, rows, s);
+}
+
 TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice& s) {
 #if defined(__AVX2__)
   if (s.pairs) return run_pairs(mr, rows, s);
 #endif
-  if (width == NR) return run_rows<Full, NR / Full::N, MR>(mr, rows, s);
-  if (NR > Full::N && width == Full::N) return run_rows<Full, 1, MR>(mr, rows, s);
+#if defined(TC_PACKED)
+  if (rows.packed != nullptr && packed_width(width)) return run_packed(mr, width, rows.packed, rows.outer * rows.inner * rows.run, s);
+#endif
+  if (IN_PLACE_ROWS < MR && mr > IN_PLACE_ROWS) return run_halves(mr, width, rows, s);
+  if (width == NR) return run_rows<Full, NR / Full::N, IN_PLACE_ROWS>(mr, rows, s);
+  if (NR > Full::N && width == Full::N) return run_rows<Full, 1, IN_PLACE_ROWS>(mr, rows, s);
 #if defined(__AVX512F__)
-  if (width == Thin::N) return run_rows<Thin, 1, MR>(mr, rows, s);
+  if (width == Thin::N) return run_rows<Thin, 1, IN_PLACE_ROWS>(mr, rows, s);
 #endif
   run_plain(mr, width, rows, s);
 }
@@ -73,7 +98,7 @@ TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows,
 }
 
 // Columns [column, column + width) of one tile.
-inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t column, int32_t width) {
+inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t column, int32_t width) {
   const int64_t n = p.n - column < width ? p.n - column : width;
   if (n <= 0) return;
   const bool late = late_residual(p.epilogue.residual_mode);
@@ -84,7 +109,12 @@ inline void run_columns(const Product& p, const Tile& tile, Slice s, int64_t col
   s.c = tile.c + column;
   s.ldc = p.ldc;
   if (n == width) {
-    run_slice(tile.mr, width, tile.rows, s);
+#if defined(TC_PACKED)
+    if (tile.rows.packed != nullptr && packed_width(width))
+      run_packed(tile.mr, width, tile.rows.packed, p.k, s);
+    else
+#endif
+      run_slice(tile.mr, width, tile.rows, s);
   } else {
     run_partial(tile.mr, width, n, tile.rows, s);
   }
@@ -132,9 +162,16 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
   }
 }
 
-// Cuts `length` rows into the fewest tiles of at most `rows` and gives the i-th's bounds: sizes differ by one at most.
+// Cuts `length` rows into the fewest tiles of at most `rows` and gives the i-th's bounds. Sizes differ by one at most, but where whole
+// tiles are packed all but the last are whole.
 TC_INLINE int64_t tile_count(int64_t length, int64_t rows = MR) { return (length + rows - 1) / rows; }
-TC_INLINE int64_t tile_begin(int64_t length, int64_t index, int64_t rows = MR) { return length * index / tile_count(length, rows); }
+TC_INLINE int64_t tile_begin(int64_t length, int64_t index, int64_t rows = MR) {
+#if defined(TC_PACKED)
+  return rows * index < length ? rows * index : length;
+#else
+  return length * index / tile_count(length, rows);
+#endif
+}
 
 }  // namespace
 

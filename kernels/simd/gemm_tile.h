@@ -14,11 +14,14 @@
 namespace {
 
 #if defined(__arm__)
-enum { MR = TC_MR / 2 };  // ARMv7 has half of AArch64's registers
+enum { MR = 4 };  // ARMv7 has half of AArch64's registers
 #else
 enum { MR = TC_MR };
 #endif
 enum { NR = TC_NR };
+#if defined(__aarch64__) && !defined(TC_ELEMENT_F16) && TC_MR == 12
+#define TC_PACKED  // whole tiles are packed: simd/gemm_packed.h
+#endif
 // In-order cores run what the compiler schedules: it must put loads well before their use. Out-of-order ones do not mind.
 #if defined(__aarch64__) && !defined(TC_OUT_OF_ORDER)
 #define TC_SCHEDULE __attribute__((target("tune=cortex-a55")))
@@ -32,9 +35,10 @@ struct Rows {
   int64_t outer, outer_stride;
   int64_t inner, inner_stride;
   int64_t run;
+  const E* packed;  // the same as simd/gemm_packed.h has it, or NULL
 };
 
-inline Rows plain_rows(const E* a, int64_t lda, int64_t k) { return Rows{a, lda, 1, 0, 1, 0, k}; }
+inline Rows plain_rows(const E* a, int64_t lda, int64_t k) { return Rows{a, lda, 1, 0, 1, 0, k, nullptr}; }
 
 // One tile's work on one panel. `residual` is added before the clamp; NULL when there is none.
 struct Slice {

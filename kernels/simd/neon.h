@@ -157,7 +157,11 @@ struct Full {
   static TC_INLINE T set1(float x) { return v_set1(x); }
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
+#if defined(__aarch64__)
+  static TC_INLINE T clamp(T x, T lo, T hi) { return vminq_f32(hi, vmaxq_f32(lo, x)); }  // a NaN in x stays one
+#else
   static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
+#endif
 };
 
 }  // namespace

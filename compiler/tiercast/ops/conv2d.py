@@ -131,7 +131,7 @@ class Conv2d(Op):
                 "granule": panels.granule,
                 "block": block,
             },
-            scratch_bytes=((0 if in_place else block) + REPACKED_COLUMNS) * k * 4,
+            scratch_bytes=((0 if in_place and row.isa != "neon" else block) + REPACKED_COLUMNS) * k * 4,
         )
 
     def macs(self, node: ir.Node) -> int:
