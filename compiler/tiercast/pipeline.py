@@ -13,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from tiercast import __version__
+from tiercast.calibration import Batch, measure_ranges, random_batches
 from tiercast.errors import UsageError
 from tiercast.frontend import load
 from tiercast.ir.report import PassReport
@@ -21,6 +22,7 @@ from tiercast.lower.lowering import lower_graph, refusals
 from tiercast.lower.plan import Plan
 from tiercast.package.file import write_package
 from tiercast.passes.assign_layout import assign_layout
+from tiercast.passes.choose_precision import choose_precision, request_half
 from tiercast.passes.fold_batch_norm import fold_batch_norm
 from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.fuse_activation import fuse_activation
@@ -34,7 +36,7 @@ from tiercast.passes.fuse_scale import fuse_scale
 from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
-from tiercast.target import Target, find_target
+from tiercast.target import Target, find_target, targets
 from tiercast.tuning import Decisions
 
 
@@ -90,7 +92,9 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fuse_activation, "laid_out"),
     Stage(fuse_residual, "laid_out"),
     Stage(fuse_pointwise, "fused"),
+    Stage(choose_precision, "fused"),
 )
+PRECISIONS = ("f32", "f16")
 
 
 @dataclass
@@ -115,6 +119,8 @@ def compile(
     output: str | PathLike[str] | None = None,
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
+    precision: str = "f32",
+    calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
@@ -123,11 +129,14 @@ def compile(
     `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.export.ExportedProgram`.
     target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
     inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}.
+    precision: "f32"; "f16": storage and arithmetic, for targets that have fp16.
+    calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
+    stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
-    done = compile_plan(source, target, inputs, watch=watch)
+    done = compile_plan(source, target, inputs, precision=precision, calibrate=calibrate, watch=watch)
     path = Path(output) if output is not None else Path(f"{_stem(source, done.model)}.{target}.tcpkg")
     return write_package(done.plan, path)
 
@@ -137,6 +146,8 @@ def compile_plan(
     target: str = "host",
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
+    precision: str = "f32",
+    calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
     prefer: str | None = None,
 ) -> Compilation:
@@ -145,20 +156,43 @@ def compile_plan(
     The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering).
     """
     chosen = resolve(target)
+    _check_precision(precision, chosen)
     model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
     check(model, "loaded")
     if watch:
         watch("load", model)
     done = Compilation(model, Plan(target), chosen, Decisions(chosen))
     for stage in STAGES:
+        if stage.run is assign_layout and precision == "f16":
+            _request_half(done, calibrate)
         _run_stage(stage, done, watch)
     started = time.perf_counter()
     done.plan = lower_graph(done.model, chosen, prefer, done.decisions)
     done.copies = refusals(done.model)
     done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
     done.plan.facts = {"compiler": f"tiercast {__version__}", "model": _stem(source, model), "target": target}
+    done.plan.facts["precision"] = precision
     done.plan.facts |= done.decisions.facts()
     return done
+
+
+def _check_precision(precision: str, target: Target) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
+    if precision == "f16" and "fp16" not in target.has:
+        able = ", ".join(sorted(name for name, item in targets().items() if "fp16" in item.has))
+        raise UsageError(
+            f"target {target.name} has no f16 arithmetic (fp16), so --precision f16 would only be slower; "
+            f"targets that have it: {able}"
+        )
+
+
+def _request_half(done: Compilation, calibrate: Sequence[Batch] | None) -> None:
+    """Measures the ranges of the ONNX stage's values."""
+    started = time.perf_counter()
+    batches = calibrate if calibrate is not None else random_batches(done.model)
+    request_half(done.model, measure_ranges(done.model, batches))
+    done.times_ms["measure_ranges"] = (time.perf_counter() - started) * 1e3
 
 
 def resolve(name: str) -> Target:

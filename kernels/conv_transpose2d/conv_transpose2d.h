@@ -41,7 +41,7 @@ inline Taps taps_of(int64_t residue, int64_t kernel, int64_t stride, int64_t dil
 struct Transposed {
   const tc_conv_transpose2d_params* p;
   const tc_view *x, *y;
-  const float *weight, *bias, *slope;
+  const E *weight, *bias, *slope;
   int64_t n, h, w, c, oh, ow, oc, padded;  // c, oc, padded: of one group
 };
 
@@ -50,9 +50,9 @@ inline Transposed transposed_of(const tc_call* call) {
   v.p = (const tc_conv_transpose2d_params*)call->params;
   v.x = &call->inputs[CT_X];
   v.y = &call->outputs[0];
-  v.weight = (const float*)call->inputs[CT_WEIGHT].data;
-  v.bias = (const float*)call->inputs[CT_BIAS].data;
-  v.slope = (const float*)call->inputs[CT_SLOPE].data;
+  v.weight = (const E*)call->inputs[CT_WEIGHT].data;
+  v.bias = (const E*)call->inputs[CT_BIAS].data;
+  v.slope = (const E*)call->inputs[CT_SLOPE].data;
   v.n = v.x->dims[0];
   v.h = v.x->dims[1];
   v.w = v.x->dims[2];
@@ -86,7 +86,7 @@ inline int64_t first_output(int64_t residue, int64_t pad, int64_t stride) { retu
 
 // Scratch of one thread: `block` gathered rows of the longest phase.
 inline Checked transposed_scratch_bytes(const tc_conv_transpose2d_params* p, int64_t channels) {
-  Checked rows = Checked(channels) * p->block * (int64_t)sizeof(float);
+  Checked rows = Checked(channels) * p->block * (int64_t)sizeof(E);
   for (int axis = 0; axis < 2; ++axis) {
     const int64_t step = p->strides[axis] / common_divisor(p->strides[axis], p->dilations[axis]);
     rows = rows * ((p->kernel[axis] + step - 1) / step);

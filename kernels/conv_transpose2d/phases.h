@@ -60,7 +60,7 @@ inline int64_t first_input(const Transposed& v, int axis, const Taps& taps, int6
   return at / v.p->strides[axis];
 }
 
-inline void gather(const Transposed& v, const Phase& f, const float* image, int64_t iy0, int64_t ix0, float* to) {
+inline void gather(const Transposed& v, const Phase& f, const E* image, int64_t iy0, int64_t ix0, E* to) {
   for (int64_t i = 0; i < f.ty.count; ++i) {
     const int64_t iy = iy0 + i * f.iy_step;
     for (int64_t j = 0; j < f.tx.count; ++j, to += v.c) {
@@ -74,7 +74,7 @@ inline void gather(const Transposed& v, const Phase& f, const float* image, int6
   }
 }
 
-inline Rows tile_rows(const Transposed& v, const Phase& f, const float* image, int64_t oy, int64_t ox, int64_t mr, float** scratch) {
+inline Rows tile_rows(const Transposed& v, const Phase& f, const E* image, int64_t oy, int64_t ox, int64_t mr, E** scratch) {
   if (f.k == 0) return plain_rows(image, 0, 0);
   const int64_t iy = first_input(v, 0, f.ty, oy), ix = first_input(v, 1, f.tx, ox);
   const int64_t bottom = iy + (f.ty.count - 1) * f.iy_step, right = ix + (f.tx.count - 1) * f.ix_step + mr - 1;
@@ -90,7 +90,7 @@ inline Rows tile_rows(const Transposed& v, const Phase& f, const float* image, i
                 joined ? f.tx.count * v.c : v.c,
                 nullptr};
   }
-  float* to = *scratch;
+  E* to = *scratch;
   *scratch += mr * f.k;
   for (int64_t r = 0; r < mr; ++r) gather(v, f, image, iy, ix + r, to + r * f.k);
   return plain_rows(to, f.k, f.k);
@@ -100,9 +100,9 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t n, int64_t g
   const Transposed& v = plan.v;
   const tc_conv_transpose2d_params* p = v.p;
   const Phase f = phase_of(v, phase);
-  const float* image = (const float*)v.x->data + n * v.x->strides[0] + group * v.c;
-  float* y = (float*)v.y->data + n * v.y->strides[0] + group * v.oc;
-  float* scratch = (float*)call->scratch;
+  const E* image = (const E*)v.x->data + n * v.x->strides[0] + group * v.c;
+  E* y = (E*)v.y->data + n * v.y->strides[0] + group * v.oc;
+  E* scratch = (E*)call->scratch;
   Tile tiles[MAX_TILES];
   int count = 0;
   for (int64_t id = block * plan.block_tiles; id < f.rows * f.tiles && count < plan.block_tiles; ++id, ++count) {

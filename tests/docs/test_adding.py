@@ -200,11 +200,11 @@ def test_the_target_is_listed_and_decides_the_kernels(tree: Path, tmp_path: Path
         from tiercast.target import targets
         print(json.dumps(sorted(targets())))
     """
-    assert "linux-arm64-v82" in run_python(tree, listing)
+    assert "linux-arm64-v86" in run_python(tree, listing)
     weight = np.ones((8, 8, 3, 3), np.float32)
     save(tmp_path / "conv.onnx", [helper.make_node("Conv", ["x", "w"], ["y"])], (1, 8, 9, 9), w=weight)
     plain = run_python(tree, COMPILE, tmp_path / "conv.onnx", "linux-arm64", "", tmp_path / "a.tcpkg")
-    newer = run_python(tree, COMPILE, tmp_path / "conv.onnx", "linux-arm64-v82", "", tmp_path / "b.tcpkg")
+    newer = run_python(tree, COMPILE, tmp_path / "conv.onnx", "linux-arm64-v86", "", tmp_path / "b.tcpkg")
     assert any(name.endswith("_ooo") for name in newer) and not any(name.endswith("_ooo") for name in plain)
 
 

@@ -16,6 +16,7 @@ from tiercast.text import bytes_text
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from tiercast.ir.report import PassReport
     from tiercast.pipeline import Compilation
 
 
@@ -28,6 +29,16 @@ def command(
         Path | None, typer.Option("--output", "-o", help="Package to write; default MODEL.TARGET.tcpkg.")
     ] = None,
     inputs: Inputs = None,
+    precision: Annotated[
+        str, typer.Option(help="f32, or f16: half precision where the values allow it, on targets with fp16.")
+    ] = "f32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="INPUTS.npz|DIR",
+            help="With f16: inputs on which the values' ranges are measured; what would overflow stays f32.",
+        ),
+    ] = None,
     print_after: Annotated[
         list[str] | None,
         typer.Option("--print-after", metavar="PASS", help="Print the graph after this pass."),
@@ -45,6 +56,7 @@ def command(
 
     Example: tiercast compile seg.onnx --target linux-arm64 -o seg.tcpkg --input image:1x3x256x256
     """
+    from tiercast.calibration import read_batches
     from tiercast.ir.print import to_text
     from tiercast.package.file import write_package
     from tiercast.pipeline import check_stage_name, compile_plan
@@ -64,13 +76,18 @@ def command(
             if stage in files:
                 save_graph(graph, files[stage])
 
-        done = compile_plan(model, target, parse_shapes(inputs), watch=watch)
+        batches = None if calibrate is None else read_batches(calibrate)
+        done = compile_plan(
+            model, target, parse_shapes(inputs), precision=precision, calibrate=batches, watch=watch
+        )
         path = write_package(done.plan, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
         if report is not None:
             from tiercast.report import ReportContent, write_report
 
             write_report(report, ReportContent(done, path, before))
     result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
+    if precision == "f16" and calibrate is None:
+        result["warning"] = "ranges were measured on random inputs; give real ones with --calibrate"
     emit(result, json, lambda console: _show(console, result))
 
 
@@ -106,8 +123,14 @@ def summary(done: Compilation) -> dict[str, Any]:
             for item in done.reports
         ],
         "copies": done.copies,
+        "precision": plan.facts["precision"],
+        "kept_f32": [f"{node}: {why}" for node, why in _precision_report(done).refused],
         "times_ms": {name: round(time_ms, 2) for name, time_ms in done.times_ms.items()},
     }
+
+
+def _precision_report(done: Compilation) -> PassReport:
+    return next(report for report in done.reports if report.name == "choose_precision")
 
 
 def _save_request(text: str) -> tuple[str, Path]:
@@ -128,6 +151,10 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         time_ms = result["times_ms"].get(item["name"], 0.0)
         passes.add_row(item["name"], str(len(item["applied"])), str(len(item["refused"])), f"{time_ms:.1f}")
     console.print(passes)
+    for line in result["kept_f32"]:
+        console.print(f"  f32: {line}", markup=False)
+    if "warning" in result:
+        console.print(f"  warning: {result['warning']}", markup=False)
     for line in result["copies"]:
         console.print(f"  copy: {line}", markup=False)
     console.print(

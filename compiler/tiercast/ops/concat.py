@@ -19,6 +19,7 @@ class Concat(Op):
 
     onnx = ("Concat",)
     inputs = ("inputs*",)
+    half = True
     attributes: ClassVar = {"axis": REQUIRED}
     strided_inputs = True
     strided_outputs = True

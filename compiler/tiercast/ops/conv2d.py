@@ -42,6 +42,7 @@ class Conv2d(Op):
 
     onnx = ("Conv",)
     inputs = ("x", "weight", "bias?", "slope?", "residual?")
+    half = True
     attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],

@@ -24,7 +24,7 @@ from tiercast.ops.convolution import (
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
-from tiercast.ops.registry import Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, where
 
 BLOCK_FLOATS = 32768
 BLOCK_ROWS = (16, 192)
@@ -41,6 +41,7 @@ class ConvTranspose2d(Op):
 
     onnx = ("ConvTranspose",)
     inputs = ("x", "weight", "bias?", "slope?")
+    half = True
     attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
@@ -75,8 +76,8 @@ class ConvTranspose2d(Op):
         x = node.inputs[0]
         assert x is not None
         weight, group = weight_of(node), attr(node, "group")
-        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: x must be f32 [N,H,W,C], it is {dtype(x)} {shape(x)}")
+        if len(shape(x)) != 4 or dtype(x) not in REALS:
+            raise GraphError(f"{where(node)}: x must be f32 or f16 [N,H,W,C], it is {dtype(x)} {shape(x)}")
         batch, height, width, channels = shape(x)
         if channels != weight.shape[0] or group < 1 or channels % group:
             raise GraphError(
@@ -85,14 +86,14 @@ class ConvTranspose2d(Op):
         if max(attr(node, "strides")) > MAX_STRIDE:
             raise GraphError(f"{where(node)}: strides={attr(node, 'strides')} must be at most {MAX_STRIDE}")
         sizes = (_size(node, height, 0), _size(node, width, 1))
-        return [(ir.DataType.FLOAT, (batch, *sizes, weight.shape[1] * group))]
+        return [(dtype(x), (batch, *sizes, weight.shape[1] * group))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call; the weight is packed phase by phase for the chosen row."""
         weight, group = weight_of(node), attr(node, "group")
         channels, columns, kernel_h, kernel_w = weight.shape
         strides, dilations = attr(node, "strides"), attr(node, "dilations")
-        row = low.choose("conv_transpose2d_f32f32")
+        row = low.choose(real_row("conv_transpose2d", node.outputs[0]))
         panels = panels_for(row)
         grouped = weight.reshape(group, channels // group, columns, kernel_h, kernel_w)
         phases = [

@@ -28,6 +28,7 @@ class Copy(Op):
 
     onnx = ("Transpose", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"dims": REQUIRED, "in_strides": REQUIRED, "offset": 0, "shape": REQUIRED}
     strided_outputs = True
 

@@ -28,6 +28,7 @@ class DepthwiseConv2d(Op):
     """
 
     inputs = ("x", "weight", "bias?", "slope?", "residual?")
+    half = True
     attributes: ClassVar = {
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],

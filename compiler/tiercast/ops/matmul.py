@@ -30,6 +30,7 @@ class Matmul(Op):
 
     onnx = ("MatMul", "Gemm")
     inputs = ("a", "b", "bias?", "slope?", "residual?")
+    half = True
     attributes: ClassVar = {
         "trans_b": 0,
         "scale": 1.0,

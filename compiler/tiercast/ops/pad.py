@@ -24,6 +24,7 @@ class Pad(Op):
 
     onnx = ("Pad",)
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"pads": REQUIRED, "mode": "constant", "value": 0.0}
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:

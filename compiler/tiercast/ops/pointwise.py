@@ -30,6 +30,7 @@ __all__ = ["Instruction", "Pointwise", "fits", "inline", "input_count", "parse",
 
 KINDS = {
     ir.DataType.FLOAT: "f32",
+    ir.DataType.FLOAT16: "f16",
     ir.DataType.INT8: "s8",
     ir.DataType.UINT8: "u8",
     ir.DataType.INT32: "s32",
@@ -51,6 +52,7 @@ class Pointwise(Op):
 
     onnx: ClassVar[tuple[str, ...]] = ()  # filled from the table below
     inputs = ("inputs*",)
+    half = True
     attributes: ClassVar = {"program": REQUIRED}
     strided_inputs = True
     strided_outputs = True
@@ -79,14 +81,19 @@ class Pointwise(Op):
             raise GraphError(
                 f"{where(node)}: shapes {[shape(value) for value in values]} do not broadcast"
             ) from None
-        return [(_DTYPES[result_kind(program, _kinds(node))], tuple(dims))]
+        kinds = _kinds(node)
+        kind = result_kind(program, ["f32" if item == "f16" else item for item in kinds])
+        return [(_DTYPES["f16" if kind == "f32" and "f16" in kinds else kind], tuple(dims))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `pointwise` call: integer programs in 64 bits, all others in f32 (which holds truth values
         exactly)."""
         whole = any(kind in _WHOLE for kind in _kinds(node))
         params = encode(parse(attr(node, "program")), whole)
-        row = low.choose("pointwise_s64s64" if whole else "pointwise_f32f32")
+        half = ir.DataType.FLOAT16 in {
+            dtype(value) for value in (*node.inputs, *node.outputs) if value is not None
+        }
+        row = low.choose("pointwise_s64s64" if whole else "pointwise_f16f16" if half else "pointwise_f32f32")
         scratch = 0 if whole else scratch_bytes(len(node.inputs), params)
         low.call(node, row, list(node.inputs), list(node.outputs), params, scratch)
 

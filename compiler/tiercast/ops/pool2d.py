@@ -25,6 +25,7 @@ class Pool2d(Op):
 
     onnx = ("MaxPool", "AveragePool")
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {
         "kind": REQUIRED,
         "kernel": REQUIRED,

@@ -10,7 +10,7 @@ from tiercast.errors import GraphError
 from tiercast.ops.copy import optional_ints
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 _KINDS = {
     "ReduceSum": "sum",
@@ -37,6 +37,7 @@ class Reduce(Op):
 
     onnx = tuple(_KINDS)
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"kind": REQUIRED, "axes": REQUIRED, "keepdims": 1}
     strided_inputs = True
 
@@ -70,9 +71,9 @@ class Reduce(Op):
         """One `reduce` call."""
         (x,) = node.inputs
         assert x is not None
-        if dtype(x) in (ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
+        if dtype(x) in (ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
             raise GraphError(f"{where(node)}: dtype {dtype(x)} is not reduced; cast to f32 first")
-        row = low.choose("reduce_f32f32" if dtype(x) == ir.DataType.FLOAT else "reduce_s64s64")
+        row = low.choose(real_row("reduce", x) if dtype(x) in REALS else "reduce_s64s64")
         mask = sum(1 << int(axis) for axis in set(attr(node, "axes")))
         low.call(node, row, [x], list(node.outputs), {"axes": mask, "kind": attr(node, "kind")})
 

@@ -36,6 +36,7 @@ class Op:
     none.
     strided_inputs / strided_outputs: kernels take views whose last stride is 1 and whose others are free;
     else dense only.
+    half: takes f16 where the text says real: it has rows over f16, or moves any type.
     in_place: the first output may use the memory of a same-shaped input that dies here.
     """
 
@@ -44,6 +45,7 @@ class Op:
     attributes: ClassVar[Mapping[str, Any]] = {}
     strided_inputs: ClassVar[bool] = False
     strided_outputs: ClassVar[bool] = False
+    half: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
 
     @property

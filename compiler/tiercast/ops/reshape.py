@@ -21,6 +21,7 @@ class Reshape(Op):
 
     onnx = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"shape": REQUIRED}
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 _Number = TypeVar("_Number", int, float)
 _SLACK_FLOATS = 16  # kSlack of kernels/resize2d/resize2d.h
@@ -30,6 +30,7 @@ class Resize2d(Op):
 
     onnx = ("Resize",)
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {
         "out": REQUIRED,
         "scales": REQUIRED,
@@ -84,8 +85,10 @@ class Resize2d(Op):
         """[N, OH, OW, C]."""
         (x,) = node.inputs
         assert x is not None
-        if len(shape(x)) != 4 or dtype(x) != ir.DataType.FLOAT:
-            raise GraphError(f"{where(node)}: x is {dtype(x)} {shape(x)}; an f32 image N,H,W,C is needed")
+        if len(shape(x)) != 4 or dtype(x) not in REALS:
+            raise GraphError(
+                f"{where(node)}: x is {dtype(x)} {shape(x)}; an f32 or f16 image N,H,W,C is needed"
+            )
         rows, cols = attr(node, "out")
         return [(dtype(x), (shape(x)[0], int(rows), int(cols), shape(x)[3]))]
 
@@ -97,7 +100,9 @@ class Resize2d(Op):
         operands = [low.const(array, "resize table") for pair in tables for array in pair]
         scratch = (shape(x)[2] * shape(x)[3] + _SLACK_FLOATS) * 4
         params = {"taps": tables[0][0].shape[1]}
-        low.call(node, low.choose("resize2d_f32f32"), [x, *operands], list(node.outputs), params, scratch)
+        low.call(
+            node, low.choose(real_row("resize2d", x)), [x, *operands], list(node.outputs), params, scratch
+        )
 
 
 def table(node: ir.Node, axis: int, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ class Slice(Op):
 
     onnx = ("Slice", "Split")
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"starts": REQUIRED, "sizes": REQUIRED}
     strided_inputs = True
     strided_outputs = True

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 _SCRATCH_BYTES = 16 * 64 * 4  # scratch_need of kernels/softmax/softmax.h
 
@@ -20,6 +20,7 @@ class Softmax(Op):
 
     onnx = ("Softmax", "LogSoftmax")
     inputs = ("x",)
+    half = True
     attributes: ClassVar = {"axis": REQUIRED, "log": 0}
     in_place = True
 
@@ -36,7 +37,7 @@ class Softmax(Op):
         """Shape of x."""
         (x,) = node.inputs
         assert x is not None
-        if not 0 <= int(attr(node, "axis")) < len(shape(x)) or dtype(x) != ir.DataType.FLOAT:
+        if not 0 <= int(attr(node, "axis")) < len(shape(x)) or dtype(x) not in REALS:
             raise GraphError(
                 f"{where(node)}: needs f32 with an axis {attr(node, 'axis')}, got {dtype(x)} {shape(x)}"
             )
@@ -46,5 +47,10 @@ class Softmax(Op):
         """One `softmax` call."""
         params = {"axis": int(attr(node, "axis")), "log": int(attr(node, "log"))}
         low.call(
-            node, low.choose("softmax_f32f32"), list(node.inputs), list(node.outputs), params, _SCRATCH_BYTES
+            node,
+            low.choose(real_row("softmax", node.outputs[0])),
+            list(node.inputs),
+            list(node.outputs),
+            params,
+            _SCRATCH_BYTES,
         )
