@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-parity bench-peers conformance fix clean
+.PHONY: help setup demo test check bench bench-gate bench-against bench-parity bench-peers conformance fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,12 @@ fix: $(STAMPS)/python ## format and apply the linter's fixes
 
 bench: setup ## time every kernel of this machine on its benchmark shapes
 	$(RUN)/tiercast bench kernels
+
+bench-gate: setup ## no AArch64 kernel executes more instructions than benchmarks/baseline says
+	$(RUN)/python -m benchmarks.gate
+
+bench-against: setup ## count the AArch64 kernels of BASE (main) and of HEAD and show what changed
+	$(RUN)/python -m benchmarks.against $(or $(BASE),main)
 
 bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
 	$(RUN)/python -m benchmarks.parity

@@ -73,3 +73,8 @@ class Session:
 
     def run_timed(self, inputs: Sequence[npt.NDArray[Any]]) -> tuple[list[npt.NDArray[Any]], list[float]]:
         """Like `run`, with each step's wall time in microseconds."""
+
+    def time_step(
+        self, inputs: Sequence[npt.NDArray[Any]], index: int, seconds: float
+    ) -> tuple[float, float]:
+        """(minimum, median) CPU microseconds of one step run again and again for `seconds`, caches warm."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from tiercast.codegen.build import build, default_folder
+from tiercast.codegen.build import default_folder
 from tiercast.errors import PackageError, ToolchainError
 from tiercast.package.file import read_package
 from tiercast.paths import room
-from tiercast.rig import bound_kernels, emulator
+from tiercast.rig import bound_kernels, emulator, tool
 from tiercast.target import find_target
 
 MARK = 0x1EAF  # the system call that begins (n > 0) or ends (0) region n
@@ -135,7 +135,7 @@ def count_package(pkg: Path, cpu: str, timeout_s: float = 600.0) -> tuple[list[S
 
     The second inference of the process, so that nothing of loading is in it. Returns (each step, everything).
     """
-    program = build(TARGET) / "tiercast-run"
+    program = tool(TARGET)
     counts = count_instructions(
         [str(program), str(pkg), "--fill", "--repeat", "2", "--mark"], cpu, timeout_s=timeout_s
     )

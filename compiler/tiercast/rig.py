@@ -59,7 +59,7 @@ def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, time
     PackageError with its message when it fails.
     """
     found = find_target(target)
-    program = _tool(target)
+    program = tool(target)
     command = [*emulator(found, cpu), str(program), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
@@ -73,7 +73,8 @@ def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, time
 
 
 @cache
-def _tool(target: str) -> Path:
+def tool(target: str) -> Path:
+    """The target's `tiercast-run`, built once per process."""
     return build(target) / "tiercast-run"
 
 

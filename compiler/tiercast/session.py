@@ -69,6 +69,10 @@ class Session:
         results, times_us = self._native.run_timed(self._ordered(inputs))
         return self._named(results), times_us
 
+    def time_step(self, inputs: Mapping[str, np.ndarray], index: int, seconds: float) -> tuple[float, float]:
+        """(minimum, median) CPU microseconds of step `index`, run again and again for `seconds`."""
+        return self._native.time_step(self._ordered(inputs), index, seconds)
+
     def run_tapped(
         self, inputs: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], list[list[np.ndarray]]]:

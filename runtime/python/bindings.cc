@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "peak.h"
+#include "step_time.h"
 #include "tiercast/cpu.h"
 #include "tiercast/library.h"
 #include "tiercast/tiercast.h"
@@ -202,6 +203,19 @@ class PySession {
     return py::make_tuple(outputs, recording.microseconds);
   }
 
+  std::pair<double, double> time_step(const std::vector<py::array>& inputs, int64_t index, double seconds) {
+    if (index < 0 || index >= tc_session_step_count(get())) throw NativeError{TC_ERROR_ARGUMENT, "there is no such step"};
+    const std::vector<py::array> outputs = run_observed(inputs, nullptr);
+    running_ = true;
+    tiercast::StepTime time;
+    {
+      py::gil_scoped_release release;
+      time = tiercast::time_step(get(), index, seconds);
+    }
+    running_ = false;
+    return {time.min_us, time.median_us};
+  }
+
  private:
   struct Close {
     void operator()(tc_session* session) const { tc_session_close(session); }
@@ -308,5 +322,6 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("scratch_bytes", &PySession::scratch_bytes)
       .def("run", &PySession::run, py::arg("inputs"))
       .def("run_tapped", &PySession::run_tapped, py::arg("inputs"))
-      .def("run_timed", &PySession::run_timed, py::arg("inputs"));
+      .def("run_timed", &PySession::run_timed, py::arg("inputs"))
+      .def("time_step", &PySession::time_step, py::arg("inputs"), py::arg("index"), py::arg("seconds"));
 }

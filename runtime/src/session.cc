@@ -10,6 +10,7 @@
 #include "package.h"
 #include "pool.h"
 #include "program.h"
+#include "repeat.h"
 #include "tiercast/cpu.h"
 
 using tiercast::Arena;
@@ -323,6 +324,10 @@ tc_status tc_session_pin_caller(const tc_session* session, tc_error* error) {
   if (!session->pinned || sched_setaffinity(0, sizeof(session->cores), &session->cores) == 0) return TC_OK;
   return fail(error, TC_ERROR_ARGUMENT, "%s: the system does not let this thread run on its %d cores only", session->package.label,
               CPU_COUNT(&session->cores));
+}
+
+void tiercast::repeat_step(tc_session* session, int64_t index, int64_t times) {
+  for (int64_t i = 0; i < times; ++i) run_step(session, session->program.steps[index]);
 }
 
 int64_t tc_session_step_count(const tc_session* session) { return session->program.step_count; }

@@ -1,4 +1,4 @@
-"""`tiercast bench`: times of packages, of every kernel, or of a model beside other engines."""
+"""`tiercast bench`: packages, every kernel, or a model beside other engines."""
 
 from __future__ import annotations
 
@@ -14,25 +14,34 @@ from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, tabl
 from tiercast.errors import UsageError
 
 if TYPE_CHECKING:
-    from tiercast.bench import PackageTime
+    from tiercast.bench.packages import PackageTime
 
 
 def command(
     what: Annotated[
         list[str],
-        typer.Argument(help='Packages (timed in turn, run by run), "kernels", or with --peers one model.'),
+        typer.Argument(
+            help='Packages (timed in turn), "kernels", "compare A.json B.json", or with --peers one model.'
+        ),
     ],
     threads: Annotated[int, typer.Option(min=1, max=64)] = 1,
     seconds: Annotated[
         float | None,
         typer.Option(
-            help="Wall time for each package (2), kernel row and case (0.3) or visit of a peer (0.25)."
+            help="Wall time for each package (2), kernel row and case (0.1) or visit of a peer (0.25)."
         ),
     ] = None,
     op: Annotated[str | None, typer.Option(help="Kernels: only this family, say conv2d.")] = None,
     isa: Annotated[
         str | None, typer.Option(help="Kernels: only this instruction set, and portable to compare with.")
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(help="Kernels: host, which is timed, or linux-arm64, whose instructions are counted."),
+    ] = "host",
+    cores: Annotated[
+        str, typer.Option(help="Kernels of linux-arm64: cores to estimate cycles for, or all.", metavar="A,B")
+    ] = "",
     peers: Annotated[
         bool, typer.Option("--peers", help="Time a model beside the other engines that are installed.")
     ] = False,
@@ -47,7 +56,7 @@ def command(
     html: Annotated[Path | None, typer.Option(help="Peers: also write a page with bars.")] = None,
     json: Json = False,
 ) -> None:
-    """Time packages, every kernel of this machine on its benchmark shapes, or a model beside other engines.
+    """Time packages, every kernel on its benchmark shapes, or a model beside other engines.
 
     Examples: tiercast bench seg.tcpkg; tiercast bench old.tcpkg new.tcpkg; tiercast bench kernels
     --op conv2d; tiercast bench --peers seg.onnx --threads 2 --html seg.html
@@ -62,11 +71,14 @@ def command(
             "--peers-python, --engines, --inputs, --input and --html belong to `tiercast bench --peers`"
         )
     if what == ["kernels"]:
-        bench_kernels.run(op, isa, seconds or 0.3, json)
+        bench_kernels.run(op, isa, target, cores, seconds or 0.1, json)
         return
-    if op is not None or isa is not None:
-        raise UsageError("--op and --isa belong to `tiercast bench kernels`")
-    from tiercast.bench import time_packages
+    if op is not None or isa is not None or target != "host" or cores:
+        raise UsageError("--op, --isa, --target and --cores belong to `tiercast bench kernels`")
+    if what[0] == "compare":
+        bench_kernels.compare(what[1:], json)
+        return
+    from tiercast.bench.packages import time_packages
 
     with progress(f"timing {', '.join(what)}"):
         times = time_packages([Path(name) for name in what], threads, seconds or 2.0)
