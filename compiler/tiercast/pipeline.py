@@ -36,6 +36,7 @@ from tiercast.passes.fuse_scale import fuse_scale
 from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
+from tiercast.passes.split_copies import split_copies
 from tiercast.target import Target, find_target, targets
 from tiercast.tuning import Decisions
 
@@ -85,6 +86,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     # physical ops, memory order decided
     Stage(assign_layout, "laid_out"),
     Stage(remove_copies, "laid_out"),
+    Stage(split_copies, "laid_out"),
     Stage(fuse_pad, "laid_out"),
     Stage(fuse_gate, "laid_out"),
     Stage(fuse_idioms, "laid_out"),
