@@ -26,6 +26,7 @@ from tiercast.passes.choose_precision import choose_precision, request_half
 from tiercast.passes.fold_batch_norm import fold_batch_norm
 from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.fuse_activation import fuse_activation
+from tiercast.passes.fuse_attention import fuse_attention
 from tiercast.passes.fuse_gate import fuse_gate
 from tiercast.passes.fuse_idioms import fuse_idioms
 from tiercast.passes.fuse_layer_norm import fuse_layer_norm
@@ -94,6 +95,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fuse_activation, "laid_out"),
     Stage(fuse_residual, "laid_out"),
     Stage(fuse_pointwise, "fused"),
+    Stage(fuse_attention, "fused"),
     Stage(choose_precision, "fused"),
 )
 PRECISIONS = ("f32", "f16")
