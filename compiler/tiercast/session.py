@@ -91,6 +91,11 @@ class Session:
         return self._native.threads
 
     @property
+    def prepare_steps(self) -> list[dict[str, str]]:
+        """Like `steps`, of those that ran once, when the session opened."""
+        return self._native.prepare_steps
+
+    @property
     def arena_bytes(self) -> int:
         """Bytes of activation memory."""
         return self._native.arena_bytes

@@ -160,11 +160,14 @@ class PySession {
     return ports;
   }
 
-  py::list steps() const {
+  py::list steps() const { return list_steps(tc_session_step_count(get()), tc_session_step); }
+  py::list prepare_steps() const { return list_steps(tc_session_prepare_count(get()), tc_session_prepare_step); }
+
+  py::list list_steps(int64_t count, tc_status (*step_at)(const tc_session*, int64_t, tc_step_info*)) const {
     py::list steps;
-    for (int64_t i = 0; i < tc_session_step_count(get()); ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       tc_step_info info;
-      tc_session_step(get(), i, &info);
+      step_at(get(), i, &info);
       py::dict step;
       step["name"] = info.name;
       step["op"] = info.op;
@@ -316,6 +319,7 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("inputs", &PySession::inputs)
       .def_property_readonly("outputs", &PySession::outputs)
       .def_property_readonly("steps", &PySession::steps)
+      .def_property_readonly("prepare_steps", &PySession::prepare_steps)
       .def_property_readonly("arena_bytes", &PySession::arena_bytes)
       .def_property_readonly("weights_bytes", &PySession::weights_bytes)
       .def_property_readonly("prepared_bytes", &PySession::prepared_bytes)

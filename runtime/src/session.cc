@@ -252,6 +252,15 @@ tc_status check_overlap(const tc_session& session, const tc_buffer* inputs, cons
   return TC_OK;
 }
 
+void fill_info(const BoundStep& bound, const tiercast::fb::Step& planned, tc_step_info* info) {
+  *info = {tiercast::text(planned.name()),
+           tiercast::text(planned.op()),
+           bound.kernel->name,
+           tiercast::text(planned.kernel()),
+           planned.macs(),
+           bound.work_items};
+}
+
 void place_port_views(const Program& program, const tc_buffer* inputs, const tc_buffer* outputs) {
   for (int64_t i = 0; i < program.port_view_count; ++i) {
     const PortView& port_view = program.port_views[i];
@@ -332,16 +341,17 @@ void tiercast::repeat_step(tc_session* session, int64_t index, int64_t times) {
 
 int64_t tc_session_step_count(const tc_session* session) { return session->program.step_count; }
 
+int64_t tc_session_prepare_count(const tc_session* session) { return session->program.prepare_count; }
+
 tc_status tc_session_step(const tc_session* session, int64_t index, tc_step_info* info) {
   if (index < 0 || index >= session->program.step_count) return TC_ERROR_ARGUMENT;
-  const BoundStep& bound = session->program.steps[index];
-  const tiercast::fb::Step& planned = *session->package.plan->steps()->Get(static_cast<uint32_t>(index));
-  *info = {tiercast::text(planned.name()),
-           tiercast::text(planned.op()),
-           bound.kernel->name,
-           tiercast::text(planned.kernel()),
-           planned.macs(),
-           bound.work_items};
+  fill_info(session->program.steps[index], *session->package.plan->steps()->Get(static_cast<uint32_t>(index)), info);
+  return TC_OK;
+}
+
+tc_status tc_session_prepare_step(const tc_session* session, int64_t index, tc_step_info* info) {
+  if (index < 0 || index >= session->program.prepare_count) return TC_ERROR_ARGUMENT;
+  fill_info(session->program.prepare[index], *session->package.plan->prepare()->Get(static_cast<uint32_t>(index)), info);
   return TC_OK;
 }
 

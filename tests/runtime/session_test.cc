@@ -103,6 +103,8 @@ void test_facts() {
   CHECK(strcmp(session.step(0).kernel, "mul_f32f32_portable") == 0);  // no CPU has all features: the next row is bound, and told
   CHECK(session.step(3).macs == 1 << 20 && session.step(3).work_items == 30);
   tc_step_info info;
+  CHECK(tc_session_prepare_count(session.get()) == 1 && tc_session_prepare_step(session.get(), 0, &info) == TC_OK);
+  CHECK(strcmp(info.kernel, "scale_f32f32_portable") == 0 && tc_session_prepare_step(session.get(), 1, &info) == TC_ERROR_ARGUMENT);
   CHECK(tc_session_step(session.get(), 4, &info) == TC_ERROR_ARGUMENT && tc_session_step(session.get(), -1, &info) == TC_ERROR_ARGUMENT);
   CHECK(tc_session_arena_bytes(session.get()) == model.plan.arena_bytes);
   CHECK(tc_session_prepared_bytes(session.get()) == model.plan.prepared_bytes);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,12 @@ class GraphLowering:
         outputs: Sequence[ir.Value | View],
         params: Mapping[str, Any],
         scratch_bytes: int = 0,
+        refused: Sequence[str] = (),
     ) -> None:
         """See `Lowering.call`."""
         packed = families()[row.folder].pack_params(params)
         choice = self._choices[row.name]
+        choice = replace(choice, refused=(*refused, *choice.refused))
         macs = op_of(node).macs(node) if node.domain == DOMAIN else 0
         self.calls.append(
             KernelCall(node, choice, tuple(inputs), tuple(outputs), packed, scratch_bytes, macs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ops import winograd
 from tiercast.ops.convolution import (
     add_computed_bias,
     bias_operands,
@@ -25,7 +27,7 @@ from tiercast.ops.convolution import (
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
-from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, where
+from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, shape_key, where
 
 BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
 REPACKED_COLUMNS = 8  # as in kernels/conv2d/conv2d.h: scratch for thin panels
@@ -94,7 +96,20 @@ class Conv2d(Op):
         return [(dtype(x), (batch, *out_size, weight.shape[0]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
-        """One call; weight, bias and slope packed for the chosen row."""
+        """One call, by the algorithm that is expected to be fastest among those that are exact enough."""
+        if not winograd.fits(node):
+            return self._lower_direct(node, low, ())
+        refusals = {m: winograd.refusal(node, m) for m in winograd.TILES}
+        lines = tuple(f"{winograd.kernel_op(m)}: {reason}" for m, reason in refusals.items() if reason)
+        allowed = [m for m, reason in refusals.items() if reason is None]
+        chosen = low.decide(shape_key(node), _predicted_us(node, allowed, low))
+        for m in allowed:
+            if chosen == winograd.kernel_op(m):
+                return winograd.lower_winograd(node, low, m, lines)
+        self._lower_direct(node, low, lines)
+
+    def _lower_direct(self, node: ir.Node, low: Lowering, refused: tuple[str, ...]) -> None:
+        """Weight, bias and slope packed for the chosen row."""
         weight, group = weight_of(node), attr(node, "group")
         out_channels, in_channels, kernel_h, kernel_w = weight.shape
         row = low.choose(real_row("conv2d", node.outputs[0]))
@@ -133,8 +148,19 @@ class Conv2d(Op):
                 "block": block,
             },
             scratch_bytes=((0 if in_place and row.isa != "neon" else block) + REPACKED_COLUMNS) * k * 4,
+            refused=refused,
         )
 
     def macs(self, node: ir.Node) -> int:
         """Output elements times taps times channels of a group."""
         return math.prod(shape(node.outputs[0])) * math.prod(weight_of(node).shape[1:])
+
+
+def _predicted_us(node: ir.Node, allowed: Sequence[int], low: Lowering) -> dict[str, float]:
+    """Kernel op -> predicted microseconds, of the direct kernel and the Winograd algorithms `allowed`."""
+    direct = low.choose(real_row("conv2d", node.outputs[0]))
+    times = {direct.op: winograd.direct_us(node, direct)}
+    for m in allowed:
+        row = low.choose(winograd.kernel_op(m))
+        times[row.op] = winograd.predicted_us(node, row, m)
+    return times

@@ -96,5 +96,9 @@ class Lowering(Protocol):
         outputs: Sequence[ir.Value | View],
         params: Mapping[str, Any],
         scratch_bytes: int = 0,
+        refused: Sequence[str] = (),
     ) -> None:
-        """Appends a kernel call; UsageError when params do not fit the family's struct."""
+        """Appends a kernel call; UsageError when params do not fit the family's struct.
+
+        refused: "algorithm: reason" for better ones than the row's, told with its refusals.
+        """

@@ -126,6 +126,9 @@ TC_API tc_status tc_session_pin_caller(const tc_session* session, tc_error* erro
 TC_API int64_t tc_session_step_count(const tc_session* session);
 // Fills *info for step `index`; TC_ERROR_ARGUMENT when out of range.
 TC_API tc_status tc_session_step(const tc_session* session, int64_t index, tc_step_info* info);
+// Likewise the steps that ran once, when the session opened.
+TC_API int64_t tc_session_prepare_count(const tc_session* session);
+TC_API tc_status tc_session_prepare_step(const tc_session* session, int64_t index, tc_step_info* info);
 
 // `observer` is called after every step of later runs; NULL turns it off (then steps are not timed).
 TC_API void tc_session_set_observer(tc_session* session, tc_observer observer, void* user);

@@ -1,0 +1,197 @@
+"""Winograd algorithms F(m x m, 3 x 3) for Conv2d: what a layer may take, how long it takes, its lowering.
+
+S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin, S. Gray, arXiv:1509.09308.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import onnx_ir as ir
+
+from tiercast.kernel import Row
+from tiercast.ops.convolution import channel_vector, residual_of, weight_of
+from tiercast.ops.lowering import Lowering
+from tiercast.ops.panels import panels_for
+from tiercast.ops.registry import attr, dtype, shape
+
+TILES = (2, 4, 6)
+ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers stays below 1e-4
+LEAST_CHANNELS = 16  # as in kernels/winograd_conv2d/winograd.h
+
+# As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
+_STRIP_TILES, _STRIP_LANES, _POINT_GAP = 8, 16, 16
+_KEPT = ("dilations", "pads", "pad_mode", "activation", "alpha", "beta")  # attributes that are params
+_POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What an instruction set's rows reach, for predictions, and the cache that a block fills.
+
+    gemm: multiply-accumulates a nanosecond; values: transformed inputs and products a nanosecond;
+    block_floats: of transformed inputs and products, most of the second-level cache.
+    """
+
+    gemm: float
+    values: float
+    block_floats: int
+
+
+# x86 measured on a Zen 4 core at 3.7 GHz; NEON scaled to a core of 2.4 GHz by counted instructions.
+RATES = {
+    "avx512": Rates(55.0, 5.0, 163840),
+    "avx2": Rates(52.0, 4.0, 163840),
+    "neon": Rates(16.0, 2.0, 49152),
+    "portable": Rates(1.0, 0.5, 4096),
+}
+
+
+def kernel_op(m: int) -> str:
+    """The kernel op of F(m x m, 3 x 3)."""
+    return f"winograd{m}_conv2d_f32f32"
+
+
+def refusal(node: ir.Node, m: int) -> str | None:
+    """Why F(m x m, 3 x 3) may not compute a Conv2d that `fits`, None when it may."""
+    weight = weight_of(node)
+    if weight.shape[1] < LEAST_CHANNELS:
+        return f"needs {LEAST_CHANNELS} input channels, there are {weight.shape[1]}"
+    error = _error(_Weight(weight), m)
+    if error > ERROR_BUDGET:
+        return f"error {error:.2g} of the largest output is above {ERROR_BUDGET:.2g}"
+    return None
+
+
+def fits(node: ir.Node) -> bool:
+    """Whether a Conv2d is one that some F(m x m, 3 x 3) computes: f32, 3x3, stride 1, one group."""
+    plain = attr(node, "strides") == [1, 1] and attr(node, "group") == 1
+    return plain and weight_of(node).shape[2:] == (3, 3) and dtype(node.outputs[0]) == ir.DataType.FLOAT
+
+
+def direct_us(node: ir.Node, row: Row) -> float:
+    """Predicted time of the direct kernel's row."""
+    taps = math.prod(weight_of(node).shape[1:])
+    batch, height, width, channels = shape(node.outputs[0])
+    columns = panels_for(row).padded(channels // attr(node, "group"))
+    return float(batch * height * width * attr(node, "group") * columns * taps / RATES[row.isa].gemm / 1e3)
+
+
+def predicted_us(node: ir.Node, row: Row, m: int) -> float:
+    """Predicted time of F(m x m, 3 x 3) by `row`: products, and transforms of inputs and products."""
+    out_channels, channels = weight_of(node).shape[:2]
+    values, rates = tile_count(node, m) * (m + 2) ** 2, RATES[row.isa]
+    columns = panels_for(row).padded(out_channels)
+    return float(values * (channels * columns / rates.gemm + (channels + columns) / rates.values) / 1e3)
+
+
+def tile_count(node: ir.Node, m: int) -> int:
+    """Tiles of m x m outputs, in all images and phases of a dilated convolution."""
+    batch, *size, _ = shape(node.outputs[0])
+    phases = [min(step, extent) for step, extent in zip(attr(node, "dilations"), size, strict=True)]
+    longest = [-(-extent // count) for extent, count in zip(size, phases, strict=True)]
+    return int(batch * math.prod(phases) * math.prod(-(-length // m) for length in longest))
+
+
+def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...]) -> None:
+    """One call, and one that transforms the weight when a session opens."""
+    weight = weight_of(node)
+    out_channels, channels = weight.shape[:2]
+    row = low.choose(kernel_op(m))
+    panels = panels_for(row)
+    packing = {"panel": panels.panel, "granule": panels.granule}
+    plain = low.const(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), "weight")
+    size = (m + 2) ** 2 * channels * panels.padded(out_channels)
+    maker = low.choose("winograd_weights_f32f32")
+    transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": m, **packing})
+    slope = channel_vector(node, 3, out_channels)
+    residual, residual_mode = residual_of(node, 4)
+    block = block_tiles(row, m, channels, tile_count(node, m))
+    low.call(
+        node,
+        row,
+        inputs=[
+            node.inputs[0],
+            transformed,
+            low.const(panels.pad(channel_vector(node, 2, out_channels, default=0.0)), "bias"),
+            None if slope is None else low.const(panels.pad(slope), "slope"),
+            residual,
+        ],
+        outputs=[node.outputs[0]],
+        params={
+            "kernel": [3, 3],
+            "strides": [1, 1],
+            **{name: attr(node, name) for name in _KEPT},
+            "residual_mode": residual_mode,
+            **packing,
+            "block": block,
+        },
+        scratch_bytes=_scratch_bytes(m, channels, panels.panel, block),
+        refused=refused,
+    )
+
+
+def block_tiles(row: Row, m: int, channels: int, tiles: int) -> int:
+    """Tiles of one block: what the cache holds, in whole micro-kernel tiles, and no more than there are."""
+    rows = row.tile.get("mr", 1)
+    fit = RATES[row.isa].block_floats // ((m + 2) ** 2 * (channels + row.tile.get("nr", 8)))
+    return max(1, min(max(fit // rows, 1) * rows, 96, tiles))
+
+
+def _scratch_bytes(m: int, channels: int, panel: int, block: int) -> int:
+    points, strip = (m + 2) ** 2, (m + 2) * (_STRIP_TILES * m + 2) * _STRIP_LANES
+    return (points * (block * (channels + panel) + 2 * _POINT_GAP) + strip) * 4
+
+
+class _Weight:
+    """A weight [OC,C,3,3] that hashes by its values, for the cache."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self._digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Weight) and self._digest == other._digest
+
+
+@lru_cache(maxsize=1024)
+def _error(weight: _Weight, m: int) -> float:
+    """Largest error of F(m x m, 3 x 3) in f32 against float64, over the largest output.
+
+    On the layer's weight and rectified normal inputs, which like most activations have a mean: what is
+    amplified most.
+    """
+    w = weight.array[:64]
+    random = np.random.default_rng(0)
+    x = np.maximum(random.standard_normal((24, w.shape[1], m + 2, m + 2)), 0).astype(np.float32)
+    b, g, a = matrices(m)
+    filters = np.einsum("ik,ockl,jl->ijco", g, w.astype(np.float64), g).astype(np.float32)
+    half = np.einsum("ik,tckl->tcil", b.astype(np.float32), x)
+    inputs = np.einsum("tcil,jl->ijtc", half, b.astype(np.float32))
+    products = np.matmul(inputs, filters)
+    half = np.einsum("ki,ijto->kjto", a.astype(np.float32), products)
+    found = np.einsum("kjto,lj->tokl", half, a.astype(np.float32))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3)).astype(np.float64)
+    wanted = np.tensordot(windows, w.astype(np.float64), ([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+
+
+def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B^T [m+2,m+2], G [m+2,3] and A^T [m,m+2] of F(m, 3) as float64, as the kernels have them."""
+    points = [0.0, *(sign * s for s in _POINTS[m] for sign in (1.0, -1.0))]
+    b, g, a = np.zeros((m + 2, m + 2)), np.zeros((m + 2, 3)), np.zeros((m, m + 2))
+    for i, point in enumerate(points):
+        others = np.poly1d(points[:i] + points[i + 1 :], True)
+        b[i, : m + 1] = others.coeffs[::-1]
+        g[i] = [point**k / others(point) for k in range(3)]
+        a[:, i] = [point**k for k in range(m)]
+    b[m + 1] = np.poly1d(points, True).coeffs[::-1]
+    g[m + 1, 2] = a[m - 1, m + 1] = 1.0
+    return b, g, a

@@ -1,0 +1,265 @@
+// winograd_conv2d by blocks of tiles: transform the inputs of a block, then for each panel of output channels multiply point by point and
+// transform back into the image. REACH block's transformed inputs and one panel's products stay in the second-level cache.
+//
+// Work items are blocks, times groups of panels when there are few blocks. Include simd/gemm.h and define WINO_M first.
+#ifndef TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
+#define TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
+
+#include "winograd_conv2d/transform.h"
+#include "winograd_conv2d/winograd.h"
+
+namespace {
+
+enum { SIDE = WINO_M, REACH = SIDE + 2, POINTS = REACH * REACH };
+
+struct Plan {
+  Winograd v;
+  int64_t blocks, panels, splits;  // splits: items that share a block's panels
+  int64_t in_gap, out_gap;         // floats between two points' matrices of transformed inputs and products
+};
+
+inline Plan plan_of(const tc_call* call) {
+  Plan plan = {};
+  plan.v = winograd_of(call, SIDE);
+  const Winograd& v = plan.v;
+  plan.blocks = (v.tiles + v.p->block - 1) / v.p->block;
+  plan.panels = panel_count(v.padded, v.p->panel);
+  const int64_t wanted = plan.blocks >= 8 ? 1 : (8 + plan.blocks - 1) / plan.blocks;
+  plan.splits = wanted < plan.panels ? wanted : plan.panels;
+  plan.in_gap = v.p->block * v.c + POINT_GAP;
+  plan.out_gap = (int64_t)v.p->block * v.p->panel + POINT_GAP;
+  return plan;
+}
+
+// First tile of a block: sizes differ by one at most.
+inline int64_t block_begin(const Plan& plan, int64_t block) {
+  const int64_t each = plan.v.tiles / plan.blocks, rest = plan.v.tiles % plan.blocks;
+  return each * block + (block < rest ? block : rest);
+}
+
+// REACH tile's place. `y`, `x`: its first output, counted within its phase.
+struct TileAt {
+  int64_t image, phase_y, y, phase_x, x;
+};
+
+inline TileAt tile_at(const Winograd& v, int64_t tile) {
+  const int64_t x = tile % v.columns.tiles, left = tile / v.columns.tiles;
+  const int64_t phase_x = left % v.columns.phases, rest = left / v.columns.phases;
+  const int64_t y = rest % v.rows.tiles, outer = rest / v.rows.tiles;
+  return {outer / v.rows.phases, outer % v.rows.phases, y * SIDE, phase_x, x * SIDE};
+}
+
+const float kZeros[VL] = {};
+
+// Where `count` tiles side by side read: rows outside the image read kZeros, whatever the column.
+struct Window {
+  const float* row[REACH];
+  int64_t keep[REACH];                     // -1, or 0 for a row outside
+  int64_t column[STRIP_TILES * SIDE + 2];  // offset in floats, or -1 outside
+};
+
+inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Window* window) {
+  const float* image = (const float*)v.x->data + t.image * v.x->strides[0];
+  for (int i = 0; i < REACH; ++i) {
+    const int64_t row = v.rows.input(t.phase_y, t.y, i, v.p->pad_mode);
+    window->row[i] = row < 0 ? kZeros : image + row * v.x->strides[1];
+    window->keep[i] = row < 0 ? 0 : -1;
+  }
+  for (int64_t j = 0; j < count * SIDE + 2; ++j) {
+    const int64_t column = v.columns.input(t.phase_x, t.x, j, v.p->pad_mode);
+    window->column[j] = column < 0 ? -1 : column * v.x->strides[2];
+  }
+}
+
+// Columns of one vector of channels, transformed: strip[j][i] for `columns` columns j.
+TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t columns, float* strip) {
+  for (int64_t j = 0; j < columns; ++j, strip += REACH * VL) {
+    V d[REACH], out[REACH];
+    const int64_t column = window.column[j];
+    if (column < 0) {
+      for (int i = 0; i < REACH; ++i) v_store(strip + i * VL, v_zero());
+      continue;
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < REACH; ++i) d[i] = v_load(window.row[i] + ((column + c) & window.keep[i]));
+    transform_input<SIDE>(d, out);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < REACH; ++i) v_store(strip + i * VL, out[i]);
+  }
+}
+
+// Rows of one tile of the strip, transformed, to one place in each point's matrix.
+TC_INLINE void transform_rows(const float* strip, int64_t gap, float* to) {
+  for (int i = 0; i < REACH; ++i, to += REACH * gap) {
+    V d[REACH], out[REACH];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < REACH; ++j) d[j] = v_load(strip + (j * REACH + i) * VL);
+    transform_input<SIDE>(d, out);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < REACH; ++j) v_store(to + j * gap, out[j]);
+  }
+}
+
+// Tiles [first, last) to in[point][tile][c]. The last vector of channels overlaps the one before instead of being cut.
+inline void transform_block(const Plan& plan, int64_t first, int64_t last, float* strip, float* in) {
+  const Winograd& v = plan.v;
+  for (int64_t tile = first; tile < last;) {
+    const TileAt t = tile_at(v, tile);
+    int64_t count = v.columns.tiles - t.x / SIDE;
+    if (count > last - tile) count = last - tile;
+    if (count > STRIP_TILES) count = STRIP_TILES;
+    Window window;
+    find_window(v, t, count, &window);
+    for (int64_t i = 0; i < v.c; i += VL) {
+      const int64_t c = i + VL <= v.c ? i : v.c - VL;
+      transform_columns(window, c, count * SIDE + 2, strip);
+      float* to = in + (tile - first) * v.c + c;
+      for (int64_t k = 0; k < count; ++k) transform_rows(strip + k * SIDE * REACH * VL, plan.in_gap, to + k * v.c);
+    }
+    tile += count;
+  }
+}
+
+// products[point][tile][width] = in[point][tile][c] * weight[point][c][width]
+inline void multiply(const Plan& plan, int64_t tiles, const float* weight, int32_t width, const float* in, float* products) {
+  static const float kNoBias[64] = {};
+  const Winograd& v = plan.v;
+  Slice s = {};
+  s.bias = kNoBias;
+  s.ldb = s.ldc = width;
+  s.lo = -HUGE_VALF;
+  s.hi = HUGE_VALF;
+  const int32_t step = slice_width(width);
+  for (int point = 0; point < POINTS; ++point) {
+    for (int32_t part = 0; part < width; part += step) {
+      s.b = weight + point * v.c * width + part;
+      for (int64_t i = 0; i < tile_count(tiles); ++i) {
+        const int64_t begin = tile_begin(tiles, i);
+        s.c = products + point * plan.out_gap + begin * width + part;
+        run_slice((int)(tile_begin(tiles, i + 1) - begin), step, plain_rows(in + point * plan.in_gap + begin * v.c, v.c, v.c), s);
+      }
+    }
+  }
+}
+
+// One tile's place in y and the residual, how much of it lies inside, and the epilogue's numbers.
+struct Target {
+  float* y;
+  const float* residual;
+  int64_t y_row, y_column, r_row, r_column;  // strides
+  int64_t rows, columns;                     // inside
+  V lo, hi;
+  bool early;  // the residual is added before the activation
+};
+
+// One vector of channels of a tile: A^T m A + bias (+ residual), clamped; `n` of its lanes are stored.
+TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t width, const float* bias, int64_t n, const Target& t,
+                                    int64_t channel) {
+  V half[SIDE][REACH];
+#pragma clang loop unroll(full)
+  for (int j = 0; j < REACH; ++j) {
+    V m[REACH], y[SIDE];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < REACH; ++i) {
+      const float* from = products + (i * REACH + j) * gap;
+      m[i] = width >= VL ? v_load(from) : v_load_n(from, width);
+    }
+    transform_output<SIDE>(m, y);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < SIDE; ++i) half[i][j] = y[i];
+  }
+  const V b = n >= VL ? v_load(bias) : v_load_n(bias, n);
+  for (int i = 0; i < t.rows; ++i) {
+    V y[SIDE];
+    transform_output<SIDE>(half[i], y);
+    for (int j = 0; j < t.columns; ++j) {
+      V x = v_add(y[j], b);
+      if (t.early) {
+        const float* r = t.residual + i * t.r_row + j * t.r_column + channel;
+        x = v_add(x, n >= VL ? v_load(r) : v_load_n(r, n));
+      }
+      x = v_min(t.hi, v_max(t.lo, x));
+      float* to = t.y + i * t.y_row + j * t.y_column + channel;
+      if (n >= VL) {
+        v_store(to, x);
+      } else {
+        v_store_n(to, x, n);
+      }
+    }
+  }
+}
+
+inline Target target_of(const Winograd& v, const Epilogue& e, const TileAt& at) {
+  Target t = {};
+  const int64_t y = at.phase_y + at.y * v.rows.dilation, x = at.phase_x + at.x * v.columns.dilation;
+  const auto inside = [](const Axis& axis, int64_t first) {
+    const int64_t left = first >= axis.out ? 0 : (axis.out - first + axis.dilation - 1) / axis.dilation;
+    return left < SIDE ? left : SIDE;
+  };
+  t.rows = inside(v.rows, y);
+  t.columns = inside(v.columns, x);
+  t.y_row = v.rows.dilation * v.y->strides[1];
+  t.y_column = v.columns.dilation * v.y->strides[2];
+  if (t.rows == 0 || t.columns == 0) return t;
+  t.y = (float*)v.y->data + at.image * v.y->strides[0] + y * v.y->strides[1] + x * v.y->strides[2];
+  if (v.residual != nullptr) {
+    t.residual =
+        (const float*)v.residual->data + at.image * v.residual->strides[0] + y * v.residual->strides[1] + x * v.residual->strides[2];
+    t.r_row = v.rows.dilation * v.residual->strides[1];
+    t.r_column = v.columns.dilation * v.residual->strides[2];
+  }
+  t.early = e.residual_mode == TC_RESIDUAL_ADD;
+  t.lo = v_set1(clamp_low(e));
+  t.hi = v_set1(clamp_high(e));
+  return t;
+}
+
+// Products of channels [column, column + width) back into the image, for tiles from `first` on.
+inline void finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products) {
+  const Winograd& v = plan.v;
+  const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope};
+  const int64_t n = v.oc - column < width ? v.oc - column : width;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const Target t = target_of(v, e, tile_at(v, first + tile));
+    if (t.rows == 0 || t.columns == 0) continue;
+    for (int64_t j = 0; j < n; j += VL) {
+      transform_products(products + tile * width + j, plan.out_gap, width, v.bias + column + j, n - j, t, column + j);
+    }
+    if (!needs_finish(e)) continue;
+    const float* slope = v.slope == nullptr ? nullptr : v.slope + column;
+    for (int64_t i = 0; i < t.rows; ++i) {
+      const float* residual = t.residual == nullptr ? nullptr : t.residual + i * t.r_row + column;
+      finish(e, (int)t.columns, n, slope, residual, t.r_column, t.y + i * t.y_row + column, t.y_column);
+    }
+  }
+}
+
+int64_t work(const tc_call* call) {
+  const Plan plan = plan_of(call);
+  return plan.blocks * plan.splits;
+}
+
+void run(const tc_call* call, int64_t begin, int64_t end) {
+  const Plan plan = plan_of(call);
+  const Winograd& v = plan.v;
+  float* in = (float*)call->scratch;
+  float* products = in + POINTS * plan.in_gap;
+  float* strip = products + POINTS * plan.out_gap;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t block = item / plan.splits, split = item % plan.splits;
+    const int64_t first = block_begin(plan, block), tiles = block_begin(plan, block + 1) - first;
+    if (item == begin || split == 0) transform_block(plan, first, first + tiles, strip, in);
+    const int64_t last = plan.panels * (split + 1) / plan.splits;
+    int64_t column = panel_start(plan.panels * split / plan.splits, v.padded, v.p->panel);
+    for (int64_t i = plan.panels * split / plan.splits; i < last; ++i) {
+      const int32_t width = panel_width(column, v.padded, v.p->panel);
+      multiply(plan, tiles, v.weight + column * v.c * POINTS, width, in, products);
+      finish_panel(plan, first, tiles, column, width, products);
+      column += width;
+    }
+  }
+}
+
+}  // namespace
+
+#endif

@@ -1,0 +1,80 @@
+// What check, the portable row and the fast rows of winograd_conv2d agree on: operands, tiles and the scratch they need.
+//
+// F(m x m, 3 x 3): a tile of m x m outputs needs a = m + 2 input rows and columns; a * a products per tile and pair of channels stand for
+// 9 m * m. The weight is transformed already: for each panel of output channels (simd/panels.h) and each of the a * a points a matrix
+// [c][width]. A dilated convolution is dilation[0] * dilation[1] plain ones on every dilation-th pixel, its *phases*.
+#ifndef TIERCAST_WINOGRAD_CONV2D_H_
+#define TIERCAST_WINOGRAD_CONV2D_H_
+
+#include "conv2d/padding.h"
+#include "simd/panels.h"
+#include "tiercast/kernel.h"
+#include "winograd_conv2d_params.h"
+
+namespace {
+
+enum { WINO_X = 0, WINO_WEIGHT, WINO_BIAS, WINO_SLOPE, WINO_RESIDUAL, WINO_INPUTS };
+// Fewer input channels than a vector holds are not worth a row's while.
+enum { WINO_LEAST_CHANNELS = 16 };
+
+// One axis: output positions fall into `phases`; each has `tiles` tiles of m, the last ones perhaps beyond the output's end.
+struct Axis {
+  int64_t in, out, dilation, before, phases, tiles;
+
+  // Input index of row i of the tile, or -1 for a zero.
+  int64_t input(int64_t phase, int64_t first, int64_t i, int32_t mode) const {
+    const int64_t at = phase + (first + i) * dilation - before;
+    return at > out - 1 + 2 * dilation - before ? -1 : pad_index(at, in, mode);
+  }
+};
+
+inline Axis axis_of(int64_t in, int64_t out, int64_t dilation, int64_t before, int64_t m) {
+  const int64_t phases = dilation < out ? dilation : out;
+  const int64_t longest = (out + phases - 1) / phases;
+  return {in, out, dilation, before, phases, (longest + m - 1) / m};
+}
+
+struct Winograd {
+  const tc_winograd_conv2d_params* p;
+  const tc_view *x, *y, *residual;  // residual: NULL when there is none
+  const float *weight, *bias, *slope;
+  int64_t n, c, oc, padded;
+  Axis rows, columns;
+  int64_t tiles;  // of all images and phases
+};
+
+inline Winograd winograd_of(const tc_call* call, int64_t m) {
+  Winograd v = {};
+  v.p = (const tc_winograd_conv2d_params*)call->params;
+  v.x = &call->inputs[WINO_X];
+  v.y = &call->outputs[0];
+  v.weight = (const float*)call->inputs[WINO_WEIGHT].data;
+  v.bias = (const float*)call->inputs[WINO_BIAS].data;
+  v.slope = (const float*)call->inputs[WINO_SLOPE].data;
+  v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[WINO_RESIDUAL];
+  v.n = v.x->dims[0];
+  v.c = v.x->dims[3];
+  v.oc = v.y->dims[3];
+  v.padded = padded_columns(v.oc, v.p->granule);
+  v.rows = axis_of(v.x->dims[1], v.y->dims[1], v.p->dilations[0], v.p->pads[0], m);
+  v.columns = axis_of(v.x->dims[2], v.y->dims[2], v.p->dilations[1], v.p->pads[1], m);
+  v.tiles = v.n * v.rows.phases * v.rows.tiles * v.columns.phases * v.columns.tiles;
+  return v;
+}
+
+// Tiles side by side share the transformed columns where they overlap: a strip of this many is transformed at a time.
+enum { STRIP_TILES = 8, STRIP_LANES = 16 };
+// Between the matrices of two points: a multiple of the page size would put all of them into the same lines of the first-level cache.
+enum { POINT_GAP = 16 };
+
+// Scratch of one thread: transformed inputs of a block, products of one panel, one strip.
+inline Checked winograd_scratch_bytes(const Winograd& v, int64_t m) {
+  const int64_t points = (m + 2) * (m + 2), strip = (m + 2) * (STRIP_TILES * m + 2) * STRIP_LANES;
+  const Checked inputs = (Checked(v.p->block) * v.c + POINT_GAP) * points;
+  const Checked products = (Checked(v.p->block) * v.p->panel + POINT_GAP) * points;
+  return (inputs + products.value + strip) * (int64_t)sizeof(float);
+}
+
+}  // namespace
+
+#endif

@@ -1,0 +1,97 @@
+"""Winograd convolutions: the matrices, each algorithm against a float64 convolution, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from tiercast.kernel import Case
+from tiercast.lower.case import case_model
+from tiercast.lower.lowering import lower_graph
+from tiercast.lower.plan import Plan
+from tiercast.ops import winograd
+from tiercast.ops.convolution import channel_vector, weight_of
+from tiercast.ops.registry import attr, shape_key
+from tiercast.ops.winograd import kernel_op, matrices
+from tiercast.package.file import write_package
+from tiercast.session import Session
+from tiercast.target import find_target
+from tiercast.tuning import Decisions
+
+ATTRIBUTES = {"pads": [1, 2, 0, 1], "dilations": [1, 2]}
+CASE = Case("Conv2d", ("2x13x22x24", "const 40x24x3x3", "const 40"), ATTRIBUTES)
+
+
+def lowered(model: ir.Model, op: str) -> Plan:
+    """A one-node model computed by kernel op `op`."""
+    (node,) = model.graph
+    target = find_target("host")
+    decisions = Decisions(target, wanted={shape_key(node): op})
+    return lower_graph(model, target, decisions=decisions)
+
+
+def convolved(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    """The node's convolution of x [N,H,W,C] in float64."""
+    (node,) = model.graph
+    weight, bias = weight_of(node).astype(np.float64), channel_vector(node, 2, 40, default=0.0)
+    top, left, bottom, right = attr(node, "pads")
+    padded = np.pad(x.astype(np.float64), ((0, 0), (top, bottom), (left, right), (0, 0)))
+    (dy, dx), (rows, columns) = attr(node, "dilations"), padded.shape[1:3]
+    height, width = rows - 2 * dy, columns - 2 * dx
+    taps = [
+        padded[:, i * dy : i * dy + height, j * dx : j * dx + width] @ weight[:, :, i, j].T
+        for i in range(3)
+        for j in range(3)
+    ]
+    return np.asarray(sum(taps) + bias)
+
+
+@pytest.mark.parametrize("m", winograd.TILES)
+def test_the_matrices_convolve(m: int) -> None:
+    random = np.random.default_rng(m)
+    d, g = random.standard_normal(m + 2), random.standard_normal(3)
+    b, filters, a = matrices(m)
+    found = a @ ((filters @ g) * (b @ d))
+    np.testing.assert_allclose(found, np.correlate(d, g, "valid"), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("m", winograd.TILES)
+def test_each_algorithm_convolves_as_exactly_as_it_says(m: int, tmp_path: Path) -> None:
+    model, inputs = case_model(CASE)
+    plan = lowered(model, kernel_op(m))
+    assert [step.op for step in plan.steps] == [kernel_op(m)]
+    (found,) = Session(write_package(plan, tmp_path / "x.tcpkg")).run(inputs).values()
+    wanted = convolved(model, inputs["i0"])
+    assert np.abs(found - wanted).max() < winograd.ERROR_BUDGET * np.abs(wanted).max()
+
+
+def test_the_package_keeps_the_plain_weight() -> None:
+    plan = lowered(case_model(CASE)[0], kernel_op(4))
+    (step,) = plan.prepare
+    (plain, made) = (plan.tensors[index] for index in (*step.inputs, *step.outputs))
+    assert plain.place == "weights" and plain.dims == (3, 3, 24, 40)
+    assert made.place == "prepared" and made.dims == (36 * 24 * 40,)
+    assert plan.prepared_bytes == made.dims[0] * 4 and len(plan.weights) < 2 * 9 * 24 * 40 * 4
+
+
+def test_what_is_not_exact_enough_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "ERROR_BUDGET", 1e-9)
+    (step,) = lowered(case_model(CASE)[0], kernel_op(4)).steps
+    assert step.op == "conv2d_f32f32"
+    for m in winograd.TILES:
+        (line,) = (line for line in step.refused if line.startswith(f"{kernel_op(m)}: error"))
+        assert "above 1e-09" in line
+
+
+@pytest.mark.parametrize(
+    ("weight", "attributes"),
+    [("40x24x3x3", {"strides": [2, 1]}), ("40x12x3x3", {"group": 2}), ("40x24x3x1", {})],
+)
+def test_other_convolutions_are_direct(weight: str, attributes: dict[str, object]) -> None:
+    model, _ = case_model(Case("Conv2d", ("1x32x32x24", f"const {weight}", "const 40"), attributes))
+    plan = lower_graph(model, find_target("host"))
+    assert [step.op for step in plan.steps] == ["conv2d_f32f32"] and not plan.prepare
