@@ -38,6 +38,7 @@ from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
+from tiercast.records import find_records
 from tiercast.target import Target, find_target, targets
 from tiercast.tuning import Decisions
 
@@ -126,6 +127,7 @@ def compile(
     precision: str = "f32",
     calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
+    records: Path | None = None,
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
@@ -137,10 +139,13 @@ def compile(
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
     stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
+    records: folder of measured times (`tiercast tune --records`) to use instead of the target's own.
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
-    done = compile_plan(source, target, inputs, precision=precision, calibrate=calibrate, watch=watch)
+    done = compile_plan(
+        source, target, inputs, precision=precision, calibrate=calibrate, watch=watch, records=records
+    )
     path = Path(output) if output is not None else Path(f"{_stem(source, done.model)}.{target}.tcpkg")
     return write_package(done.plan, path)
 
@@ -154,10 +159,13 @@ def compile_plan(
     calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
     prefer: str | None = None,
+    records: Path | None = None,
+    wanted: Mapping[str, str] | None = None,
 ) -> Compilation:
     """Like `compile`, without writing.
 
-    The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering).
+    The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering); `wanted`: decisions to
+    take whatever their times (see `tuning.Decisions`).
     """
     chosen = resolve(target)
     _check_precision(precision, chosen)
@@ -165,7 +173,7 @@ def compile_plan(
     check(model, "loaded")
     if watch:
         watch("load", model)
-    done = Compilation(model, Plan(target), chosen, Decisions(chosen))
+    done = Compilation(model, Plan(target), chosen, Decisions(chosen, find_records(chosen, records), wanted))
     for stage in STAGES:
         if stage.run is assign_layout and precision == "f16":
             _request_half(done, calibrate)

@@ -27,6 +27,7 @@ class Target:
     emulator_cpus: CPU models of the emulator that the tests exercise.
     cores: one of CORES, where threads run on CPUs with faster (big) and slower (little) cores.
     max_threads: how many threads pay at most, 0 for no such limit.
+    folder: where the description lies; tuned_cpu: the CPU whose records (`records.py`) serve the target.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Target:
     emulator_cpus: tuple[str, ...] = ()
     cores: str = "all"
     max_threads: int = 0
+    folder: Path = Path()
+    tuned_cpu: str = ""
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
@@ -96,5 +99,7 @@ def _read(path: Path) -> Target:
         emulator_cpus=tuple(facts.get("emulator_cpus", ())),
         cores=cores,
         max_threads=max_threads,
+        folder=path.parent,
+        tuned_cpu=facts.get("tuned_cpu", ""),
         flags={isa: tuple(flags) for isa, flags in facts.get("flags", {}).items()},
     )

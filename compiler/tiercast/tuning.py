@@ -8,43 +8,33 @@ and the predicted time of each candidate. Every answer is kept, and a package te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tiercast.records import Records
 from tiercast.target import Target
 
 DECIDED = "decided "  # how the facts of a plan that are decisions begin
-
-
-@dataclass(frozen=True)
-class Records:
-    """What was measured on one CPU: key -> candidate -> microseconds. `cpu` is how reports name that CPU."""
-
-    cpu: str
-    times_us: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def fastest(self, key: str, candidates: Mapping[str, float]) -> str | None:
-        """The candidate with the least time; None where not all of them were measured for this key."""
-        times = self.times_us.get(key, {})
-        if not candidates.keys() <= times.keys():
-            return None
-        return min(candidates, key=lambda name: times[name])
+MERIT = "order of merit"  # the reason of a row that stands first and that no record speaks against
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer. `candidates`: predicted microseconds; `reason`: "measured on <cpu>", "predicted" or "asked
-    for".
+    """One answer. `candidates`: predicted times; `reason`: "us measured on <cpu>" and the like, or MERIT.
+
+    regions: the names of the values that are computed under this decision, for each place where it was made.
     """
 
     key: str
     chosen: str
     reason: str
     candidates: Mapping[str, float]
+    regions: list[frozenset[str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        times = ", ".join(f"{name} {us:.4g} us" for name, us in sorted(self.candidates.items()))
-        return f"{self.chosen}, {self.reason} (predictions: {times})"
+        times = ", ".join(f"{name} {time:.4g}" for name, time in sorted(self.candidates.items()))
+        return f"{self.chosen}, {self.reason} ({times})"
 
 
 class Decisions:
@@ -62,25 +52,47 @@ class Decisions:
         self._records = records
         self._wanted = wanted or {}
 
-    def decide(self, key: str, candidates: Mapping[str, float]) -> str:
+    def decide(self, key: str, candidates: Mapping[str, float], computes: Iterable[str | None] = ()) -> str:
         """One of `candidates` (name -> predicted microseconds, at least one).
 
         The fastest measured one where all of them were measured under `key`, else the one with the least
-        prediction. The same key gets the same answer within a compilation.
+        prediction: of the cost model fitted to the CPU's records where that knows them all, else of the
+        caller. computes: names of the values that are computed whichever way, for measuring it.
         """
-        chosen, reason = self._answer(key, candidates)
-        self.made[key] = Decision(key, chosen, reason, dict(candidates))
+        chosen, reason, times = self._answer(key, candidates)
+        self._keep(Decision(key, chosen, reason, times), computes)
         return chosen
+
+    def pick_row(self, key: str, rows: Sequence[str], computes: Iterable[str | None] = ()) -> str:
+        """One of several kernel rows in order of merit: the fastest if all were measured, else the first."""
+        unknown = dict.fromkeys(rows, math.inf)
+        known = self._records is not None and self._records.fastest(key, unknown) is not None
+        if known or self._wanted.get(key) in rows:
+            decision = Decision(key, *self._answer(key, unknown))
+        else:
+            decision = Decision(key, rows[0], MERIT, unknown)
+        self._keep(decision, computes)
+        return decision.chosen
 
     def facts(self) -> dict[str, str]:
         """The decisions as facts of a plan; their keys begin with DECIDED."""
-        return {f"{DECIDED}{key}": str(decision) for key, decision in self.made.items()}
+        told = {key: decision for key, decision in self.made.items() if decision.reason != MERIT}
+        return {f"{DECIDED}{key}": str(decision) for key, decision in told.items()}
 
-    def _answer(self, key: str, candidates: Mapping[str, float]) -> tuple[str, str]:
+    def _answer(self, key: str, candidates: Mapping[str, float]) -> tuple[str, str, Mapping[str, float]]:
         if self._wanted.get(key) in candidates:
-            return self._wanted[key], "asked for"
+            return self._wanted[key], "asked for", candidates
         if self._records is not None:
             fastest = self._records.fastest(key, candidates)
             if fastest is not None:
-                return fastest, f"measured on {self._records.cpu}"
-        return min(candidates, key=lambda name: candidates[name]), "predicted"
+                times = {name: self._records.times[key][name] for name in candidates}
+                return fastest, f"{self._records.unit} measured on {self._records.cpu}", times
+            fitted = self._records.predicted(key, candidates)
+            if fitted is not None:
+                reason = f"{self._records.unit} predicted from records of {self._records.cpu}"
+                return min(fitted, key=lambda name: fitted[name]), reason, fitted
+        return min(candidates, key=lambda name: candidates[name]), "us predicted", dict(candidates)
+
+    def _keep(self, decision: Decision, computes: Iterable[str | None]) -> None:
+        kept = self.made.setdefault(decision.key, decision)
+        kept.regions.append(frozenset(name for name in computes if name))

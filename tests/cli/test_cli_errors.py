@@ -154,7 +154,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_options_are_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         call(["run"]) == USAGE
-        and call(["run", "x.tcpkg", "--threads", "0"]) == USAGE
+        and call(["run", "x.tcpkg", "--threads", "65"]) == USAGE
         and call(["fly"]) == USAGE
     )
 

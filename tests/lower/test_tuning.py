@@ -12,8 +12,9 @@ from tiercast.lower.lowering import GraphLowering
 from tiercast.lower.storage import place_values
 from tiercast.ops.registry import shape_key
 from tiercast.pipeline import DecidingStage
+from tiercast.records import Records
 from tiercast.target import find_target
-from tiercast.tuning import DECIDED, Decisions, Records
+from tiercast.tuning import DECIDED, MERIT, Decisions
 
 HOST = find_target("host")
 PREDICTED = {"direct": 20.0, "winograd": 10.0}
@@ -22,23 +23,46 @@ PREDICTED = {"direct": 20.0, "winograd": 10.0}
 def test_the_least_prediction_wins() -> None:
     decisions = Decisions(HOST)
     assert decisions.decide("conv", PREDICTED) == "winograd"
-    assert decisions.made["conv"].reason == "predicted"
-    assert decisions.facts() == {
-        f"{DECIDED}conv": "winograd, predicted (predictions: direct 20 us, winograd 10 us)"
-    }
+    assert decisions.facts() == {f"{DECIDED}conv": "winograd, us predicted (direct 20, winograd 10)"}
 
 
 def test_a_measurement_goes_before_predictions() -> None:
     decisions = Decisions(HOST, Records("a CPU", {"conv": {"direct": 5.0, "winograd": 6.0, "gone": 1.0}}))
     assert decisions.decide("conv", PREDICTED) == "direct"
-    assert decisions.made["conv"].reason == "measured on a CPU"
+    assert decisions.made["conv"].reason == "us measured on a CPU"
     assert decisions.decide("other conv", PREDICTED) == "winograd"
 
 
 def test_a_record_without_one_of_the_candidates_decides_nothing() -> None:
     decisions = Decisions(HOST, Records("a CPU", {"conv": {"direct": 5.0}}))
     assert decisions.decide("conv", PREDICTED) == "winograd"
-    assert decisions.made["conv"].reason == "predicted"
+    assert decisions.made["conv"].reason == "us predicted"
+
+
+def test_times_that_hardly_differ_leave_the_first() -> None:
+    records = Records("a CPU", {"conv": {"direct": 5.0, "winograd": 4.95}})
+    assert Decisions(HOST, records).decide("conv", PREDICTED) == "direct"
+
+
+def test_the_fitted_model_goes_before_the_callers_predictions() -> None:
+    records = Records("a CPU", model={"direct": (1.0, 0, 0, 0), "winograd": (2.0, 0, 0, 0)})
+    decisions = Decisions(HOST, records)
+    assert decisions.decide("conv", PREDICTED) == "direct"
+    assert decisions.made["conv"].reason == "us predicted from records of a CPU"
+    assert decisions.decide("conv", {**PREDICTED, "new": 1.0}) == "new"
+
+
+def test_rows_stand_in_order_of_merit_until_measured() -> None:
+    rows = ["fast", "plain"]
+    assert Decisions(HOST).pick_row("conv", rows) == "fast"
+    decisions = Decisions(
+        HOST, Records("a CPU", {"conv": {"fast": 5.0, "plain": 4.0}, "half": {"plain": 1.0}})
+    )
+    assert decisions.pick_row("conv", rows) == "plain"
+    assert decisions.pick_row("half", rows) == "fast"
+    assert decisions.made["half"].reason == MERIT
+    assert list(decisions.facts()) == [f"{DECIDED}conv"]
+    assert Decisions(HOST, wanted={"conv": "plain"}).pick_row("conv", rows) == "plain"
 
 
 def test_what_is_asked_for_goes_before_all() -> None:

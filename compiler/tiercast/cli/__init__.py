@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tiercast import __version__
-from tiercast.cli import bench, build, compile, inspect, run, targets, verify
+from tiercast.cli import bench, build, compile, inspect, run, targets, tune, verify
 from tiercast.cli.output import emit_error
 from tiercast.errors import TiercastError, UsageError
 
@@ -26,6 +26,7 @@ app.command("compile")(compile.command)
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)
+app.command("tune")(tune.command)
 app.command("bench")(bench.command)
 app.command("targets")(targets.command)
 app.command("build")(build.command)

@@ -49,6 +49,10 @@ def command(
             "--save-after", metavar="PASS=FILE.onnx", help="Save the graph after this pass, for Netron."
         ),
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Measured times of `tiercast tune` to use instead of the target's."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report of the compilation here.")] = None,
     json: Json = False,
 ) -> None:
@@ -78,7 +82,13 @@ def command(
 
         batches = None if calibrate is None else read_batches(calibrate)
         done = compile_plan(
-            model, target, parse_shapes(inputs), precision=precision, calibrate=batches, watch=watch
+            model,
+            target,
+            parse_shapes(inputs),
+            precision=precision,
+            calibrate=batches,
+            watch=watch,
+            records=records,
         )
         path = write_package(done.plan, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
         if report is not None:

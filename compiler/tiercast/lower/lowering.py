@@ -11,13 +11,13 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.kernel import Choice, Row, choose, families
+from tiercast.kernel import Choice, Row, choose, families, rows_of
 from tiercast.lower.arena import Lifetime, plan_arena
 from tiercast.lower.plan import ALIGNMENT_BYTES, NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, Prepared, View
-from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, where
+from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, shape_key, where
 from tiercast.target import Target
 from tiercast.tuning import Decisions
 
@@ -60,17 +60,23 @@ class GraphLowering:
         self._storage = storage
         self._prefer = prefer
         self._choices: dict[str, Choice] = {}
+        self._node: ir.Node | None = None  # being lowered
 
     def choose(self, op: str, accept: Callable[[Row], str | None] | None = None) -> Row:
         """See `Lowering.choose`."""
-        choice = choose(op, self._decisions.target.has, self._only_preferred(op, accept))
+        has = self._decisions.target.has
+        preferred = self._only_preferred(op, accept)
+        choice = choose(op, has, preferred)
+        fastest = self._fastest_row(op, choice.row, preferred)
+        if fastest != choice.row.name:
+            choice = choose(op, has, lambda row: None if row.name == fastest else f"{fastest} is faster here")
         self._choices[choice.row.name] = choice
         return choice.row
 
     def decide(self, key: str, candidates: Mapping[str, float]) -> str:
         """See `Lowering.decide`; the op of the preferred row goes before all."""
         preferred = next((op for op in candidates if self._rows_preferred(op)), None)
-        return self._decisions.decide(key, candidates) if preferred is None else preferred
+        return preferred or self._decisions.decide(key, candidates, self._computed)
 
     def const(self, array: np.ndarray, label: str) -> Const:
         """See `Lowering.const`."""
@@ -121,6 +127,7 @@ class GraphLowering:
 
     def lower(self, node: ir.Node) -> None:
         """Lowers one physical node; windows cost nothing."""
+        self._node = node
         if node.op_type in FREE_OPS:
             self._copy_refused(node)
         else:
@@ -130,6 +137,21 @@ class GraphLowering:
         """A value's window on its root's buffer."""
         at = self._storage.of[value]
         return View(at.root, shape(value), at.strides, at.offset)
+
+    @property
+    def _computed(self) -> list[str | None]:
+        return [] if self._node is None else [value.name for value in self._node.outputs]
+
+    def _fastest_row(self, op: str, first: Row, accept: Callable[[Row], str | None] | None) -> str:
+        """The row to take of those that may run and are no last resort; `first` is the first of them."""
+        node = self._node
+        if node is None or node.domain != DOMAIN or node.op_type in FREE_OPS or self._rows_preferred(op):
+            return first.name
+        rows = [row for row in rows_of(op) if row.needs and row.needs <= self._decisions.target.has]
+        names = [row.name for row in rows if accept is None or accept(row) is None]
+        if first.name not in names or len(names) < 2:
+            return first.name
+        return self._decisions.pick_row(f"{op} of {shape_key(node)}", names, self._computed)
 
     def _only_preferred(
         self, op: str, accept: Callable[[Row], str | None] | None
