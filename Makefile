@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-gate bench-against bench-parity bench-peers conformance fix clean
+.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers conformance fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -61,6 +61,10 @@ bench-gate: setup ## no AArch64 kernel executes more instructions than benchmark
 
 bench-against: setup ## count the AArch64 kernels of BASE (main) and of HEAD and show what changed
 	$(RUN)/python -m benchmarks.against $(or $(BASE),main)
+
+bench-arm: setup ## instructions of every reference model on AArch64 beside ncnn, MNN and onnxruntime, under qemu
+	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
+	$(RUN)/python -m benchmarks.arm
 
 bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
 	$(RUN)/python -m benchmarks.parity

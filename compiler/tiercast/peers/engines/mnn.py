@@ -43,13 +43,16 @@ class Engine:
     """The Session API, which costs less per call; the Module API where a recurrent layer became a loop.
 
     There the Session API answers at once with nothing computed: its output sizes are not the model's.
+    half: f16 where the CPU has it.
     """
 
-    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
+    def __init__(
+        self, folder: Path, inputs: Arrays, expected: Arrays, threads: int, half: bool = False
+    ) -> None:
         config = {
             "backend": "CPU",
             "numThread": threads,
-            "precision": "high",
+            "precision": "low" if half else "high",
             "memory": "normal",
             "power": "high",
         }

@@ -57,16 +57,21 @@ def _trace(subject: Subject, folder: Path) -> Path:
 
 
 class Engine:
-    """One extractor per call; ncnn has no batch axis, so a leading 1 is dropped."""
+    """One extractor per call; ncnn has no batch axis, so a leading 1 is dropped.
 
-    def __init__(self, folder: Path, inputs: Arrays, expected: Arrays, threads: int) -> None:
+    half: f16 where the CPU has it.
+    """
+
+    def __init__(
+        self, folder: Path, inputs: Arrays, expected: Arrays, threads: int, half: bool = False
+    ) -> None:
         import ncnn
 
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads, options.use_vulkan_compute = threads, False
         options.lightmode = folder.parent.name not in NO_LIGHTMODE
-        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = half
         options.use_bf16_storage = False
         if self._net.load_param(str(folder / FILES[0])) or self._net.load_model(str(folder / FILES[1])):
             raise RuntimeError("ncnn refused to load the model")
