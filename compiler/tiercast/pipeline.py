@@ -29,6 +29,7 @@ from tiercast.passes.fuse_activation import fuse_activation
 from tiercast.passes.fuse_attention import fuse_attention
 from tiercast.passes.fuse_gate import fuse_gate
 from tiercast.passes.fuse_idioms import fuse_idioms
+from tiercast.passes.fuse_inverted_residual import fuse_inverted_residual
 from tiercast.passes.fuse_layer_norm import fuse_layer_norm
 from tiercast.passes.fuse_pad import fuse_pad
 from tiercast.passes.fuse_pointwise import fuse_pointwise
@@ -98,6 +99,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fuse_pointwise, "fused"),
     Stage(fuse_attention, "fused"),
     Stage(choose_precision, "fused"),
+    DecidingStage(fuse_inverted_residual, "fused"),
 )
 PRECISIONS = ("f32", "f16")
 
