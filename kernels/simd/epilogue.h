@@ -19,32 +19,43 @@ TC_INLINE bool clamps(int32_t activation) {
 }
 TC_INLINE bool late_residual(int32_t mode) { return mode == TC_RESIDUAL_ADD_AFTER || mode == TC_RESIDUAL_MUL_AFTER; }
 
+// C[mr][n] = f(C, slope, residual), vector by vector. `residual` and `slope` may be NULL: then f gets zeros.
+template <class F>
+TC_INLINE void finish_with(F f, int mr, int64_t n, const E* slope, const E* residual, int64_t ldr, E* c, int64_t ldc) {
+  for (int r = 0; r < mr; ++r, c += ldc) {
+    const E* other = residual == nullptr ? nullptr : residual + r * ldr;
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) {
+      const V s = slope == nullptr ? v_zero() : v_load(slope + j);
+      v_store(c + j, f(v_load(c + j), s, other == nullptr ? v_zero() : v_load(other + j)));
+    }
+    if (j == n) continue;
+    const V s = slope == nullptr ? v_zero() : v_load_n(slope + j, n - j);
+    v_store_n(c + j, f(v_load_n(c + j, n - j), s, other == nullptr ? v_zero() : v_load_n(other + j, n - j)), n - j);
+  }
+}
+
 // activation and late residual over C[mr][n], which has just been written and lies in L1.
 TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const E* slope, const E* residual, int64_t ldr, E* c, int64_t ldc) {
-  const bool clamped = clamps(e.activation);
   if (ldc == n && slope == nullptr && (residual == nullptr || ldr == n)) {  // no gaps: one long row fills the vectors
     n *= mr;
     mr = 1;
   }
-  for (int r = 0; r < mr; ++r) {
-    for (int64_t j = 0; j < n; j += VL) {
-      const int64_t left = n - j;
-      V x = left >= VL ? v_load(c + r * ldc + j) : v_load_n(c + r * ldc + j, left);
-      if (!clamped) {
-        const V s = slope == nullptr ? v_zero() : left >= VL ? v_load(slope + j) : v_load_n(slope + j, left);
-        x = activate(x, s, e.activation, e.alpha, e.beta);
-      }
-      if (late_residual(e.residual_mode)) {
-        const V other = left >= VL ? v_load(residual + r * ldr + j) : v_load_n(residual + r * ldr + j, left);
-        x = e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x, other) : v_add(x, other);
-      }
-      if (left >= VL) {
-        v_store(c + r * ldc + j, x);
-      } else {
-        v_store_n(c + r * ldc + j, x, left);
-      }
-    }
+  const bool late = late_residual(e.residual_mode);
+  if (!late && e.activation == TC_ACTIVATION_HARD_SWISH) {
+    return finish_with([](V x, V s, V) TC_LAMBDA_INLINE { return activate(x, s, TC_ACTIVATION_HARD_SWISH, 0.0f, 0.0f); }, mr, n, nullptr,
+                       nullptr, 0, c, ldc);
   }
+  if (!late && e.activation == TC_ACTIVATION_PRELU) {
+    return finish_with([](V x, V s, V) TC_LAMBDA_INLINE { return activate(x, s, TC_ACTIVATION_PRELU, 0.0f, 0.0f); }, mr, n, slope, nullptr,
+                       0, c, ldc);
+  }
+  const int32_t activation = clamps(e.activation) ? (int32_t)TC_ACTIVATION_NONE : e.activation;
+  const auto any = [&](V x, V s, V other) TC_LAMBDA_INLINE {
+    x = activate(x, s, activation, e.alpha, e.beta);
+    return !late ? x : e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x, other) : v_add(x, other);
+  };
+  finish_with(any, mr, n, slope, late ? residual : nullptr, ldr, c, ldc);
 }
 
 // Bounds of the micro-kernel's clamp; infinite where the activation is not one.

@@ -118,10 +118,15 @@ inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t co
   } else {
     run_partial(tile.mr, width, n, tile.rows, s);
   }
-  if (needs_finish(p.epilogue)) {
-    const E* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
-    finish(p.epilogue, tile.mr, n, slope, residual, p.ldr, s.c, p.ldc);
-  }
+}
+
+// What the micro-kernels left to do on the same columns.
+inline void finish_columns(const Product& p, const Tile& tile, int64_t column, int32_t width) {
+  const int64_t n = p.n - column < width ? p.n - column : width;
+  if (n <= 0) return;
+  const E* slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
+  const E* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
+  finish(p.epilogue, tile.mr, n, slope, residual, p.ldr, tile.c + column, p.ldc);
 }
 
 #if defined(__AVX2__)
@@ -156,7 +161,13 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
         s.b = p.pairs;
       }
 #endif
-      for (int t = 0; t < count; ++t) run_columns(p, tiles[t], s, column + part, step);
+      // A tile is finished one tile later: what has just been stored can't be loaded at once.
+      const bool finishes = needs_finish(p.epilogue);
+      for (int t = 0; t < count; ++t) {
+        run_columns(p, tiles[t], s, column + part, step);
+        if (finishes && t > 0) finish_columns(p, tiles[t - 1], column + part, step);
+      }
+      if (finishes && count > 0) finish_columns(p, tiles[count - 1], column + part, step);
     }
     column += width;
   }
