@@ -72,6 +72,8 @@ def _run(subject: Subject, name: str, folder: Path, key: str, environment: Envir
 
 def _last_words(output: str, status: int) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if lines and "Error: " in lines[-1]:  # Python's own last line
+        return lines[-1][-400:]
     return f"exit {status}: {' '.join(lines[-2:])[-400:]}"
 
 

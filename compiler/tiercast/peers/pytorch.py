@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from tiercast.factory import find_factory
@@ -19,12 +20,12 @@ def load_module(subject: Subject) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         raise RuntimeError(
             "it converts from PyTorch, and the model is an ONNX file; give a .pt2 file or file.py:factory"
         )
-    if subject.torch.endswith(".pt2"):
-        program = torch.export.load(subject.torch)
-        return program.module(), tuple(program.example_inputs[0])
-    made = find_factory(subject.torch, "torch")()
+    made = _open(subject.torch)
     if isinstance(made, torch.export.ExportedProgram):
-        return made.module(), tuple(made.example_inputs[0])
+        module = made.module()
+        # converters call eval() on what they wrap it in; a program, which is in no mode, refuses
+        module.train = MethodType(lambda self, mode=True: self, module)  # type: ignore[method-assign]
+        return module, tuple(made.example_inputs[0])
     module, example = made
     return module.eval(), tuple(example.values() if isinstance(example, dict) else example)
 
@@ -33,7 +34,14 @@ def load_program(subject: Subject) -> torch.export.ExportedProgram:
     """The model as PyTorch exports it."""
     import torch
 
-    if subject.torch.endswith(".pt2"):
-        return torch.export.load(subject.torch)
+    made = _open(subject.torch) if subject.torch else None
+    if isinstance(made, torch.export.ExportedProgram):
+        return made
     module, inputs = load_module(subject)
     return torch.export.export(module, inputs, strict=False)
+
+
+def _open(source: str) -> Any:
+    import torch
+
+    return torch.export.load(source) if source.endswith(".pt2") else find_factory(source, "torch")()
