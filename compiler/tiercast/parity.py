@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from tiercast.inputs import random_inputs
 from tiercast.lower.plan import Plan, Step, Tensor
 from tiercast.package.file import read_package
 
+# What an output may differ by, relative to its largest value, by the precision that the package was compiled
+# in. f16 has 11 bits, and sums of a thousand products in it lose some three of them.
+TOLERANCES = {"f32": 1e-4, "f16-weights": 5e-3, "f16": 2e-2}
 # A reference that is zero everywhere would make any rounding an infinite relative error.
 _SMALLEST_SCALE = 1e-6
 
@@ -26,12 +30,13 @@ class Difference:
 
     max_abs_error: max |got - reference|; max_rel_error: the same divided by max |reference| (at least 1e-6).
     nonfinite: elements where only one of the two is NaN or infinite, or the infinities differ; they count in
-    no maximum.
+    no maximum. shared_nan: elements that are NaN in both.
     """
 
     max_abs_error: float
     max_rel_error: float
     nonfinite: int
+    shared_nan: int = 0
 
     def within(self, tolerance: float) -> bool:
         """Whether the relative error is at most `tolerance` and all non-finite elements agree."""
@@ -71,16 +76,26 @@ class WrongStep:
     difference: Difference
     worst_at: tuple[int, ...]
     got: float
-    expected: float
+    expected: float | None  # None where the model has no value to compare with
     inputs: tuple[OperandParity, ...]
 
     def __str__(self) -> str:
         operands = ", ".join(
             f"{item.name or '?'} {list(item.shape)} {_error_text(item.difference)}" for item in self.inputs
         )
+        place = (
+            f'step {self.index} "{self.name}" ({self.op}, {self.kernel}): '
+            f"output {self.source!r} of shape {list(self.shape)}"
+        )
+        if self.difference.nonfinite:
+            return (
+                f"{place} is the first with NaN or infinity that the model does not have, in "
+                f"{self.difference.nonfinite} elements; at {list(self.worst_at)} got {self.got:.6g}, "
+                f"expected {'a finite number' if self.expected is None else f'{self.expected:.6g}'}; "
+                f"inputs: {operands or 'none'}"
+            )
         return (
-            f'step {self.index} "{self.name}" ({self.op}, {self.kernel}): output {self.source!r} of shape '
-            f"{list(self.shape)} has relative error {self.difference.max_rel_error:.3g}; "
+            f"{place} has relative error {self.difference.max_rel_error:.3g}; "
             f"at {list(self.worst_at)} got {self.got:.6g}, "
             f"expected {self.expected:.6g}; inputs: {operands or 'none'}"
         )
@@ -109,6 +124,11 @@ class VerifyReport:
         return all(output.ok for output in self.outputs)
 
     @property
+    def nonfinite(self) -> tuple[str, ...]:
+        """Names of outputs with NaN or infinity where the model has none, or another."""
+        return tuple(output.name for output in self.outputs if output.difference.nonfinite)
+
+    @property
     def max_rel_error(self) -> float:
         """The largest relative error of any output."""
         return max((output.difference.max_rel_error for output in self.outputs), default=0.0)
@@ -124,7 +144,7 @@ def verify(
     inputs: Mapping[str, np.ndarray] | None = None,
     target: str | None = None,
     cpu: str | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
     seed: int = 0,
 ) -> VerifyReport:
     """Compares a package's outputs with its model's, and finds the first wrong step when they differ.
@@ -133,7 +153,8 @@ def verify(
     eager PyTorch, ONNX by onnxruntime with its optimisations off, on the model as it came.
     inputs: arrays by name; those not given are seeded random ones (see `tiercast.inputs.random_inputs`).
     target: where to run; default: the package's own target. cpu: a CPU model of its emulator.
-    tolerance: largest allowed max|got - reference| / max|reference| of each output.
+    tolerance: largest allowed max|got - reference| / max|reference| of each output; default: TOLERANCES of
+    the package's precision. NaN or infinity that the model does not have is wrong at any tolerance.
     Raises UsageError and ModelError for a source that can't be the reference, PackageError when the package
     can't run.
     """
@@ -142,6 +163,8 @@ def verify(
     path = Path(pkg)
     plan = read_package(path)
     place = target or plan.target
+    if tolerance is None:
+        tolerance = TOLERANCES[plan.facts.get("precision", "f32")]
     arrays = complete_inputs(plan, inputs, seed)
     judge, run_reference = reference(source)
     got = _run(path, arrays, place, cpu)
@@ -189,7 +212,8 @@ def difference(got: np.ndarray, expected: np.ndarray) -> Difference:
     gap = np.subtract(left, right, out=np.zeros_like(left), where=finite)
     largest = float(np.max(np.abs(gap), initial=0.0))
     scale = float(np.max(np.abs(right), initial=_SMALLEST_SCALE, where=np.isfinite(right)))
-    return Difference(largest, largest / scale, int(np.count_nonzero(~finite & ~same)))
+    shared_nan = int(np.count_nonzero(np.isnan(left) & np.isnan(right)))
+    return Difference(largest, largest / scale, int(np.count_nonzero(~finite & ~same)), shared_nan)
 
 
 def _output_parity(
@@ -252,6 +276,8 @@ def _with_first_wrong(
         for index, got in zip(step.outputs, outputs, strict=True):
             tensor = plan.tensors[index]
             if tensor.source not in values:
+                if first is None and report.nonfinite and _first_nonfinite(got, step, plan, differences):
+                    first = _nonfinite_step(number, step, tensor, got, plan, differences)
                 continue
             compared += 1
             expected = _in_memory_order(values[tensor.source], tensor)
@@ -271,6 +297,29 @@ def _with_first_wrong(
         compared,
         len(plan.steps),
     )
+
+
+def _first_nonfinite(got: np.ndarray, step: Step, plan: Plan, differences: Mapping[str, Difference]) -> bool:
+    """Whether a step without a value in the model makes NaN or infinity of operands that have none."""
+    if got.dtype.kind != "f" or np.isfinite(got).all():
+        return False
+    known = [differences.get(plan.tensors[index].source) for index in step.inputs if index >= 0]
+    return all(item is None or not (item.nonfinite or item.shared_nan) for item in known)
+
+
+def _nonfinite_step(
+    number: int,
+    step: Step,
+    tensor: Tensor,
+    got: np.ndarray,
+    plan: Plan,
+    differences: dict[str, Difference],
+) -> WrongStep:
+    bad = int(np.count_nonzero(~np.isfinite(got)))
+    named = dataclasses.replace(tensor, source=tensor.source or tensor.name or step.name)
+    found = {**differences, named.source: Difference(0.0, 0.0, bad)}
+    made = _wrong_step(number, step, named, got, np.zeros_like(got), plan, found)
+    return dataclasses.replace(made, expected=None)
 
 
 def _ports(plan: Plan, arrays: Mapping[str, np.ndarray]) -> list[tuple[Any, np.ndarray]]:

@@ -101,7 +101,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(choose_precision, "fused"),
     DecidingStage(fuse_inverted_residual, "fused"),
 )
-PRECISIONS = ("f32", "f16")
+PRECISIONS = ("f32", "f16", "f16-weights")
 
 
 @dataclass
@@ -137,7 +137,8 @@ def compile(
     `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.export.ExportedProgram`.
     target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
     inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}.
-    precision: "f32"; "f16": storage and arithmetic, for targets that have fp16.
+    precision: "f32"; "f16": storage and arithmetic, for targets that have fp16; "f16-weights": half the
+    package, computed in f32, for all targets.
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
     stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
@@ -181,10 +182,16 @@ def compile_plan(
             _request_half(done, calibrate)
         _run_stage(stage, done, watch)
     started = time.perf_counter()
-    done.plan = lower_graph(done.model, chosen, prefer, done.decisions)
+    done.plan = lower_graph(
+        done.model, chosen, prefer, done.decisions, half_weights=precision == "f16-weights"
+    )
     done.copies = refusals(done.model)
     done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
-    done.plan.facts = {"compiler": f"tiercast {__version__}", "model": _stem(source, model), "target": target}
+    done.plan.facts |= {
+        "compiler": f"tiercast {__version__}",
+        "model": _stem(source, model),
+        "target": target,
+    }
     done.plan.facts["precision"] = precision
     done.plan.facts |= done.decisions.facts()
     return done
@@ -197,7 +204,7 @@ def _check_precision(precision: str, target: Target) -> None:
         able = ", ".join(sorted(name for name, item in targets().items() if "fp16" in item.has))
         raise UsageError(
             f"target {target.name} has no f16 arithmetic (fp16), so --precision f16 would only be slower; "
-            f"targets that have it: {able}"
+            f"take f16-weights, or a target that has it: {able}"
         )
 
 

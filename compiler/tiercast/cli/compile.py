@@ -30,7 +30,11 @@ def command(
     ] = None,
     inputs: Inputs = None,
     precision: Annotated[
-        str, typer.Option(help="f32, or f16: half precision where the values allow it, on targets with fp16.")
+        str,
+        typer.Option(
+            help="f32; f16: half precision where the values allow it, on targets with fp16; "
+            "f16-weights: half the package, computed in f32."
+        ),
     ] = "f32",
     calibrate: Annotated[
         Path | None,
@@ -112,6 +116,8 @@ def save_graph(model: ir.Model, path: Path) -> None:
 
 def summary(done: Compilation) -> dict[str, Any]:
     """Counts, sizes, passes and times of a compilation."""
+    from tiercast.lower.lowering import KEPT
+
     plan = done.plan
     kernels: dict[str, int] = {}
     for step in (*plan.prepare, *plan.steps):
@@ -134,7 +140,10 @@ def summary(done: Compilation) -> dict[str, Any]:
         ],
         "copies": done.copies,
         "precision": plan.facts["precision"],
-        "kept_f32": [f"{node}: {why}" for node, why in _precision_report(done).refused],
+        "kept_f32": [
+            *(f"{node}: {why}" for node, why in _precision_report(done).refused),
+            *(text for name, text in plan.facts.items() if name.startswith(KEPT)),
+        ],
         "times_ms": {name: round(time_ms, 2) for name, time_ms in done.times_ms.items()},
     }
 

@@ -18,8 +18,12 @@ from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, pla
 from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, Prepared, View
 from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, shape_key, where
+from tiercast.passes.choose_precision import half_constant
 from tiercast.target import Target
 from tiercast.tuning import Decisions
+
+_SMALLEST_HALF = 256  # elements: smaller constants stay f32, they save nothing
+KEPT = "kept f32 "  # how the facts of a plan that name constants kept in f32 begin
 
 _DTYPES = {
     ir.DataType.FLOAT: "f32",
@@ -46,10 +50,18 @@ class GraphLowering:
     """Implements `ops.lowering.Lowering` for one graph and one target.
 
     prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks
-    of one row).
+    of one row). half_weights: large f32 constants are stored in f16; `kept_f32` says which not and why.
     """
 
-    def __init__(self, decisions: Decisions, storage: StoragePlan, prefer: str | None = None) -> None:
+    def __init__(
+        self,
+        decisions: Decisions,
+        storage: StoragePlan,
+        prefer: str | None = None,
+        half_weights: bool = False,
+    ) -> None:
+        self.kept_f32: list[str] = []
+        self._half_weights = half_weights
         self.calls: list[KernelCall] = []
         self.constants: list[Tensor] = []
         self.prepare_calls: list[KernelCall] = []
@@ -78,12 +90,26 @@ class GraphLowering:
         preferred = next((op for op in candidates if self._rows_preferred(op)), None)
         return preferred or self._decisions.decide(key, candidates, self._computed)
 
-    def const(self, array: np.ndarray, label: str) -> Const:
+    def const(self, array: np.ndarray, label: str, exact: bool = False) -> Const | Prepared:
         """See `Lowering.const`."""
+        if self._half_weights and not exact and array.dtype == np.float32 and array.size >= _SMALLEST_HALF:
+            reason = half_constant(array)
+            if reason is None:
+                return self._widened(array, label)
+            assert self._node is not None
+            self.kept_f32.append(f"{where(self._node)} {label} {list(array.shape)}: {reason}")
         kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
         strides, offset = dense_strides(array.shape), self.weights.add(array)
         self.constants.append(Tensor(label, kind, array.shape, strides, "weights", offset))
         return Const(len(self.constants) - 1)
+
+    def _widened(self, array: np.ndarray, label: str) -> Prepared:
+        """The array as f16 in the weights segment, made f32 when a session opens."""
+        stored = self.const(array.astype(np.float16), label)
+        node = ir.Node(
+            DOMAIN, "Cast", [], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], name=f"widen/{label}"
+        )
+        return self.prepare(node, self.choose("cast_anyany"), [stored], array.shape, label, {})
 
     def prepare(
         self,
@@ -197,19 +223,26 @@ def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[Vi
 
 
 def lower_graph(
-    model: ir.Model, target: Target, prefer: str | None = None, decisions: Decisions | None = None
+    model: ir.Model,
+    target: Target,
+    prefer: str | None = None,
+    decisions: Decisions | None = None,
+    half_weights: bool = False,
 ) -> Plan:
     """Lowers a physical model to a plan for `target` (its `has` decides the rows).
 
-    decisions: what decides between algorithms; by default predictions alone.
+    decisions: what decides between algorithms; by default predictions alone. half_weights: constants that
+    bear it are stored in f16 and widened when a session opens; the plan's facts name the others.
 
     Raises GraphError where a node can't be lowered, naming the node and the rule.
     """
     storage = place_values(model.graph)
-    low = GraphLowering(decisions or Decisions(target), storage, prefer)
+    low = GraphLowering(decisions or Decisions(target), storage, prefer, half_weights)
     for node in model.graph:
         low.lower(node)
-    return _Planner(model.graph, storage, low, target).plan()
+    plan = _Planner(model.graph, storage, low, target).plan()
+    plan.facts |= {f"{KEPT}{index}": text for index, text in enumerate(low.kept_f32)}
+    return plan
 
 
 class _Planner:

@@ -70,8 +70,12 @@ class Lowering(Protocol):
         key: `ops.registry.shape_key` of what is decided on; candidates: name -> predicted microseconds.
         """
 
-    def const(self, array: np.ndarray, label: str) -> Const:
-        """Puts an array, called `label` in the plan, in the weights segment (C order, once, aligned)."""
+    def const(self, array: np.ndarray, label: str, exact: bool = False) -> Const | Prepared:
+        """Puts an array, called `label` in the plan, in the weights segment (C order, once, aligned).
+
+        Large f32 ones are kept there in f16 and widened when a session opens, where the package is to have
+        half-precision weights and this one need not be `exact`.
+        """
 
     def prepare(
         self,

@@ -97,7 +97,7 @@ class Resize2d(Op):
         (x,) = node.inputs
         assert x is not None
         tables = [table(node, axis, shape(x)[1 + axis]) for axis in (0, 1)]
-        operands = [low.const(array, "resize table") for pair in tables for array in pair]
+        operands = [low.const(array, "resize table", exact=True) for pair in tables for array in pair]
         scratch = (shape(x)[2] * shape(x)[3] + _SLACK_FLOATS) * 4
         params = {"taps": tables[0][0].shape[1]}
         low.call(
