@@ -1,8 +1,8 @@
-// Running statistics per channel, which normalisation takes from whoever has its input in cache. Include one ISA's header before.
+// Running statistics per channel, which normalisation takes of its input. Include one ISA's header before.
 //
-// A band of pixels has three rows of `channels` floats: number of pixels, mean, and sum of squared distances from the mean. Rows of pixels
-// are summed in two passes while they lie in L1 and joined by Chan's formula (Chan, Golub, LeVeque 1979), so a large mean costs no
-// precision.
+// A band of pixels has three rows of `channels` floats: number of pixels, mean, and sum of squared distances from the mean. Rows are summed
+// as distances from the mean so far and joined by Chan's formula (Chan, Golub, LeVeque 1979): a large mean costs no precision, and what a
+// far chunk loses to cancellation is small beside its distance from the others. Only a band's first rows need a pass for their mean.
 #ifndef TIERCAST_SIMD_STATISTICS_H_
 #define TIERCAST_SIMD_STATISTICS_H_
 
@@ -11,7 +11,8 @@
 namespace {
 
 enum { BAND_COUNT = 0, BAND_MEAN, BAND_DISTANCE };
-enum { BAND_CHUNK = 4096 };  // floats that two passes find in L1
+enum { BAND_CHUNK = 4096 };  // floats of rows joined at a time: few enough that whole cache lines are still in L1
+enum { BAND_FIRST_ROWS = 8 };
 
 // A band at the first of its channels that is worked on, `pitch` floats from row to row; it has `before` pixels already.
 struct Band {
@@ -19,52 +20,60 @@ struct Band {
   int64_t pitch, before;
 };
 
-// Joins `rows` rows of WIDE vectors (the last `left` lanes of it when PARTIAL) to the band. Narrow ones keep several sums, as adds wait for
-// each other.
+// Joins `rows` rows of WIDE vectors (`left` lanes of one when PARTIAL) to the band. Narrow ones keep several sums, as adds wait for each
+// other.
 template <int WIDE, bool PARTIAL>
 TC_NOINLINE void join_rows(const Band& band, const float* x, int64_t pitch, int64_t rows, int64_t left) {
   enum { SETS = 4 / WIDE };
   const auto read = [&](const float* p) TC_LAMBDA_INLINE { return PARTIAL ? v_load_n(p, left) : v_load(p); };
-  V sum[SETS][WIDE], mean[WIDE];
-  const auto pass = [&](auto add) TC_LAMBDA_INLINE {
+  V sum[SETS][WIDE], squares[SETS][WIDE], middle[WIDE];
+  const auto pass = [&]() TC_LAMBDA_INLINE {
     for (int s = 0; s < SETS; ++s) {
-      for (int k = 0; k < WIDE; ++k) sum[s][k] = v_zero();
+      for (int k = 0; k < WIDE; ++k) sum[s][k] = squares[s][k] = v_zero();
     }
     const float* p = x;
+    const auto add = [&](int s) TC_LAMBDA_INLINE {
+      for (int k = 0; k < WIDE; ++k) {
+        const V d = v_sub(read(p + k * VL), middle[k]);
+        sum[s][k] = v_add(sum[s][k], d);
+        squares[s][k] = v_fma(d, d, squares[s][k]);
+      }
+      p += pitch;
+    };
     int64_t r = 0;
     for (; r + SETS <= rows; r += SETS) {
-      for (int s = 0; s < SETS; ++s, p += pitch) {
-        for (int k = 0; k < WIDE; ++k) sum[s][k] = add(sum[s][k], read(p + k * VL), k);
+      for (int s = 0; s < SETS; ++s) add(s);
+    }
+    for (; r < rows; ++r) add(0);
+    for (int s = 1; s < SETS; ++s) {
+      for (int k = 0; k < WIDE; ++k) {
+        sum[0][k] = v_add(sum[0][k], sum[s][k]);
+        squares[0][k] = v_add(squares[0][k], squares[s][k]);
       }
     }
-    for (; r < rows; ++r, p += pitch) {
-      for (int k = 0; k < WIDE; ++k) sum[0][k] = add(sum[0][k], read(p + k * VL), k);
-    }
-    for (int s = 1; s < SETS; ++s) {
-      for (int k = 0; k < WIDE; ++k) sum[0][k] = v_add(sum[0][k], sum[s][k]);
-    }
   };
-  pass([](V total, V value, int) TC_LAMBDA_INLINE { return v_add(total, value); });
-  for (int k = 0; k < WIDE; ++k) mean[k] = v_mul(sum[0][k], v_set1(1.0f / static_cast<float>(rows)));
-  pass([&](V total, V value, int k) TC_LAMBDA_INLINE {
-    const V d = v_sub(value, mean[k]);
-    return v_fma(d, d, total);
-  });
+  const V share = v_set1(1.0f / static_cast<float>(rows));
+  for (int k = 0; k < WIDE; ++k) middle[k] = band.before > 0 ? read(band.at + BAND_MEAN * band.pitch + k * VL) : v_zero();
+  if (band.before == 0) {
+    pass();
+    for (int k = 0; k < WIDE; ++k) middle[k] = v_mul(sum[0][k], share);
+  }
+  pass();
   const float whole = static_cast<float>(band.before + rows), part = static_cast<float>(rows) / whole;
   for (int k = 0; k < WIDE; ++k) {
     const auto write = [&](int row, V value) TC_LAMBDA_INLINE {
       float* to = band.at + row * band.pitch + k * VL;
       PARTIAL ? v_store_n(to, value, left) : v_store(to, value);
     };
-    V distance = sum[0][k];
+    // Distances from the chunk's own mean, which is d away from the one so far, then from the joint mean.
+    const V d = v_mul(sum[0][k], share);
+    V distance = v_max(v_zero(), v_fma(v_neg(d), sum[0][k], squares[0][k]));
     if (band.before > 0) {
-      const V old = read(band.at + BAND_MEAN * band.pitch + k * VL), d = v_sub(mean[k], old);
       distance = v_fma(v_mul(d, d), v_set1(static_cast<float>(band.before) * part), distance);
       distance = v_add(distance, read(band.at + BAND_DISTANCE * band.pitch + k * VL));
-      mean[k] = v_fma(d, v_set1(part), old);
     }
     write(BAND_COUNT, v_set1(whole));
-    write(BAND_MEAN, mean[k]);
+    write(BAND_MEAN, v_fma(d, v_set1(part), middle[k]));
     write(BAND_DISTANCE, distance);
   }
 }
@@ -72,8 +81,8 @@ TC_NOINLINE void join_rows(const Band& band, const float* x, int64_t pitch, int6
 // Joins `rows` pixels of `columns` channels, `pitch` floats from pixel to pixel, to a band.
 TC_NOINLINE void add_statistics(Band band, const float* x, int64_t pitch, int64_t rows, int64_t columns) {
   const int64_t fit = BAND_CHUNK / (columns < 4 * VL ? columns : pitch < BAND_CHUNK / 8 ? pitch : BAND_CHUNK / 8);
-  for (int64_t from = 0; from < rows; from += fit) {
-    const int64_t count = rows - from < fit ? rows - from : fit;
+  for (int64_t from = 0; from < rows;) {
+    const int64_t most = band.before == 0 ? (int64_t)BAND_FIRST_ROWS : fit, count = rows - from < most ? rows - from : most;
     const float* p = x + from * pitch;
     Band part = band;
     int64_t left = columns;
@@ -93,6 +102,7 @@ TC_NOINLINE void add_statistics(Band band, const float* x, int64_t pitch, int64_
     }
     if (left > 0) join_rows<1, true>(part, p, pitch, count, left);
     band.before += count;
+    from += count;
   }
 }
 
