@@ -26,8 +26,8 @@ inline Plan plan_of(const tc_call* call) {
   plan.panels = panel_count(v.padded, v.p->panel);
   const int64_t wanted = plan.blocks >= 8 ? 1 : (8 + plan.blocks - 1) / plan.blocks;
   plan.splits = wanted < plan.panels ? wanted : plan.panels;
-  plan.in_gap = v.p->block * v.c + POINT_GAP;
-  plan.out_gap = (int64_t)v.p->block * v.p->panel + POINT_GAP;
+  plan.in_gap = v.p->block * v.pitch + POINT_GAP;
+  plan.out_gap = v.p->block * v.width + POINT_GAP;
   return plan;
 }
 
@@ -71,8 +71,8 @@ inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Windo
   }
 }
 
-// Columns of one vector of channels, transformed: strip[j][i] for `columns` columns j.
-TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t columns, float* strip) {
+// Columns of one vector of channels, `n` of them there, transformed: strip[j][i] for `columns` columns j.
+TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t n, int64_t columns, float* strip) {
   for (int64_t j = 0; j < columns; ++j, strip += REACH * VL) {
     V d[REACH], out[REACH];
     const int64_t column = window.column[j];
@@ -81,7 +81,10 @@ TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t colu
       continue;
     }
 #pragma clang loop unroll(full)
-    for (int i = 0; i < REACH; ++i) d[i] = v_load(window.row[i] + ((column + c) & window.keep[i]));
+    for (int i = 0; i < REACH; ++i) {
+      const float* from = window.row[i] + ((column + c) & window.keep[i]);
+      d[i] = n >= VL ? v_load(from) : v_load_n(from, n);
+    }
     transform_input<SIDE>(d, out);
 #pragma clang loop unroll(full)
     for (int i = 0; i < REACH; ++i) v_store(strip + i * VL, out[i]);
@@ -100,7 +103,7 @@ TC_INLINE void transform_rows(const float* strip, int64_t gap, float* to) {
   }
 }
 
-// Tiles [first, last) to in[point][tile][c]. The last vector of channels overlaps the one before instead of being cut.
+// Tiles [first, last) to in[point][tile][c], zero beyond the last channel.
 inline void transform_block(const Plan& plan, int64_t first, int64_t last, float* strip, float* in) {
   const Winograd& v = plan.v;
   for (int64_t tile = first; tile < last;) {
@@ -110,11 +113,10 @@ inline void transform_block(const Plan& plan, int64_t first, int64_t last, float
     if (count > STRIP_TILES) count = STRIP_TILES;
     Window window;
     find_window(v, t, count, &window);
-    for (int64_t i = 0; i < v.c; i += VL) {
-      const int64_t c = i + VL <= v.c ? i : v.c - VL;
-      transform_columns(window, c, count * SIDE + 2, strip);
-      float* to = in + (tile - first) * v.c + c;
-      for (int64_t k = 0; k < count; ++k) transform_rows(strip + k * SIDE * REACH * VL, plan.in_gap, to + k * v.c);
+    for (int64_t c = 0; c < v.c; c += VL) {
+      transform_columns(window, c, v.c - c, count * SIDE + 2, strip);
+      float* to = in + (tile - first) * v.pitch + c;
+      for (int64_t k = 0; k < count; ++k) transform_rows(strip + k * SIDE * REACH * VL, plan.in_gap, to + k * v.pitch);
     }
     tile += count;
   }
@@ -136,7 +138,7 @@ inline void multiply(const Plan& plan, int64_t tiles, const float* weight, int32
       for (int64_t i = 0; i < tile_count(tiles); ++i) {
         const int64_t begin = tile_begin(tiles, i);
         s.c = products + point * plan.out_gap + begin * width + part;
-        run_slice((int)(tile_begin(tiles, i + 1) - begin), step, plain_rows(in + point * plan.in_gap + begin * v.c, v.c, v.c), s);
+        run_slice((int)(tile_begin(tiles, i + 1) - begin), step, plain_rows(in + point * plan.in_gap + begin * v.pitch, v.pitch, v.c), s);
       }
     }
   }

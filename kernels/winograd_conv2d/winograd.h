@@ -14,9 +14,6 @@
 namespace {
 
 enum { WINO_X = 0, WINO_WEIGHT, WINO_BIAS, WINO_SLOPE, WINO_RESIDUAL, WINO_INPUTS };
-// Fewer input channels than a vector holds are not worth a row's while.
-enum { WINO_LEAST_CHANNELS = 16 };
-
 // One axis: output positions fall into `phases`; each has `tiles` tiles of m, the last ones perhaps beyond the output's end.
 struct Axis {
   int64_t in, out, dilation, before, phases, tiles;
@@ -34,11 +31,17 @@ inline Axis axis_of(int64_t in, int64_t out, int64_t dilation, int64_t before, i
   return {in, out, dilation, before, phases, (longest + m - 1) / m};
 }
 
+// Tiles side by side share the transformed columns where they overlap: a strip of this many is transformed at a time.
+enum { STRIP_TILES = 8, STRIP_LANES = 16 };
+// Between the matrices of two points: a multiple of the page size would put all of them into the same lines of the first-level cache.
+enum { POINT_GAP = 16 };
+
 struct Winograd {
   const tc_winograd_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
   const float *weight, *bias, *slope;
   int64_t n, c, oc, padded;
+  int64_t pitch, width;  // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
   Axis rows, columns;
   int64_t tiles;  // of all images and phases
 };
@@ -56,22 +59,19 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
   v.c = v.x->dims[3];
   v.oc = v.y->dims[3];
   v.padded = padded_columns(v.oc, v.p->granule);
+  v.pitch = (v.c + STRIP_LANES - 1) / STRIP_LANES * STRIP_LANES;
+  v.width = v.padded < v.p->panel ? v.padded : v.p->panel;
   v.rows = axis_of(v.x->dims[1], v.y->dims[1], v.p->dilations[0], v.p->pads[0], m);
   v.columns = axis_of(v.x->dims[2], v.y->dims[2], v.p->dilations[1], v.p->pads[1], m);
   v.tiles = v.n * v.rows.phases * v.rows.tiles * v.columns.phases * v.columns.tiles;
   return v;
 }
 
-// Tiles side by side share the transformed columns where they overlap: a strip of this many is transformed at a time.
-enum { STRIP_TILES = 8, STRIP_LANES = 16 };
-// Between the matrices of two points: a multiple of the page size would put all of them into the same lines of the first-level cache.
-enum { POINT_GAP = 16 };
-
 // Scratch of one thread: transformed inputs of a block, products of one panel, one strip.
 inline Checked winograd_scratch_bytes(const Winograd& v, int64_t m) {
   const int64_t points = (m + 2) * (m + 2), strip = (m + 2) * (STRIP_TILES * m + 2) * STRIP_LANES;
-  const Checked inputs = (Checked(v.p->block) * v.c + POINT_GAP) * points;
-  const Checked products = (Checked(v.p->block) * v.p->panel + POINT_GAP) * points;
+  const Checked inputs = (Checked(v.p->block) * v.pitch + POINT_GAP) * points;
+  const Checked products = (Checked(v.p->block) * v.width + POINT_GAP) * points;
   return (inputs + products.value + strip) * (int64_t)sizeof(float);
 }
 

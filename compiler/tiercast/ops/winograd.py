@@ -21,7 +21,6 @@ from tiercast.ops.registry import attr, dtype, shape
 
 TILES = (2, 4, 6)
 ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers stays below 1e-4
-LEAST_CHANNELS = 16  # as in kernels/winograd_conv2d/winograd.h
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
 _STRIP_TILES, _STRIP_LANES, _POINT_GAP = 8, 16, 16
@@ -59,8 +58,6 @@ def kernel_op(m: int) -> str:
 def refusal(node: ir.Node, m: int) -> str | None:
     """Why F(m x m, 3 x 3) may not compute a Conv2d that `fits`, None when it may."""
     weight = weight_of(node)
-    if weight.shape[1] < LEAST_CHANNELS:
-        return f"needs {LEAST_CHANNELS} input channels, there are {weight.shape[1]}"
     error = _error(_Weight(weight), m)
     if error > ERROR_BUDGET:
         return f"error {error:.2g} of the largest output is above {ERROR_BUDGET:.2g}"
@@ -86,7 +83,8 @@ def predicted_us(node: ir.Node, row: Row, m: int) -> float:
     out_channels, channels = weight_of(node).shape[:2]
     values, rates = tile_count(node, m) * (m + 2) ** 2, RATES[row.isa]
     columns = panels_for(row).padded(out_channels)
-    return float(values * (channels * columns / rates.gemm + (channels + columns) / rates.values) / 1e3)
+    moved = (_pitch(channels) + columns) / rates.values
+    return float(values * (channels * columns / rates.gemm + moved) / 1e3)
 
 
 def tile_count(node: ir.Node, m: int) -> int:
@@ -110,7 +108,8 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
     transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": m, **packing})
     slope = channel_vector(node, 3, out_channels)
     residual, residual_mode = residual_of(node, 4)
-    block = block_tiles(row, m, channels, tile_count(node, m))
+    width = min(panels.padded(out_channels), panels.panel)
+    block = block_tiles(row, m, _pitch(channels) + width, tile_count(node, m))
     low.call(
         node,
         row,
@@ -130,21 +129,28 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
             **packing,
             "block": block,
         },
-        scratch_bytes=_scratch_bytes(m, channels, panels.panel, block),
+        scratch_bytes=_scratch_bytes(m, _pitch(channels) + width, block),
         refused=refused,
     )
 
 
-def block_tiles(row: Row, m: int, channels: int, tiles: int) -> int:
-    """Tiles of one block: what the cache holds, in whole micro-kernel tiles, and no more than there are."""
+def block_tiles(row: Row, m: int, width: int, tiles: int) -> int:
+    """Tiles of one block: what the cache holds, in whole micro-kernel tiles, and no more than there are.
+
+    width: floats a point and tile take, of transformed inputs and of products.
+    """
     rows = row.tile.get("mr", 1)
-    fit = RATES[row.isa].block_floats // ((m + 2) ** 2 * (channels + row.tile.get("nr", 8)))
+    fit = RATES[row.isa].block_floats // ((m + 2) ** 2 * width)
     return max(1, min(max(fit // rows, 1) * rows, 96, tiles))
 
 
-def _scratch_bytes(m: int, channels: int, panel: int, block: int) -> int:
+def _pitch(channels: int) -> int:
+    return -(-channels // _STRIP_LANES) * _STRIP_LANES
+
+
+def _scratch_bytes(m: int, width: int, block: int) -> int:
     points, strip = (m + 2) ** 2, (m + 2) * (_STRIP_TILES * m + 2) * _STRIP_LANES
-    return (points * (block * (channels + panel) + 2 * _POINT_GAP) + strip) * 4
+    return (points * (block * width + 2 * _POINT_GAP) + strip) * 4
 
 
 class _Weight:
