@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,12 +41,10 @@ def worktree(commit: str) -> Iterator[Path]:
 
 def count_in(tree: Path, op: str) -> dict[str, Any]:
     """The counts of another checkout, by its own compiler and kernels."""
-    # without site (-S) no editable installation of this tree stands before the other's sources
-    paths = [str(tree / "compiler"), *(path for path in sys.path if Path(path).is_dir())]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("TIERCAST_CACHE", None)
     arguments = ["bench", "kernels", "--target", "linux-arm64", "--json", *(["--op", op] if op else [])]
-    command = [sys.executable, "-S", "-m", "tiercast.cli", *arguments]
+    command = [str(_python(tree)), "-m", "tiercast.cli", *arguments]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"counting in {tree} failed:\n{done.stderr[-3000:]}")
@@ -64,6 +63,19 @@ def main(
         before = count_in(tree, op)
     console.print("counting this tree")
     show_comparison(console, compare_results(before, document(count_kernels(op or None))))
+
+
+def _python(tree: Path) -> Path:
+    """A Python that sees the tree's sources and our packages, but no editable installation of this tree."""
+    home = tree / ".venv-against"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    asked = subprocess.run(
+        [python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True
+    )
+    paths = [str(tree / "compiler"), *(path for path in sys.path if Path(path).is_dir())]
+    (Path(asked.stdout.decode().strip()) / "tree.pth").write_text("\n".join(paths) + "\n")
+    return python
 
 
 def _write_schema(tree: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -155,7 +156,7 @@ def _plugin() -> Path:
     if library.exists() and library.stat().st_mtime >= source.stat().st_mtime:
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
-    part = library.with_suffix(f".{os.getpid()}.so")
+    part = library.with_suffix(f".{os.getpid()}-{threading.get_ident()}.so")
     command = ["cc", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", str(source), "-o", str(part)]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

@@ -29,7 +29,7 @@ class Effort:
 
     rounds: int = 5
     visit_s: float = 0.25
-    min_calls: int = 3
+    min_calls: int = 2
 
 
 @dataclass
