@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,14 @@ def test_other_convolutions_are_direct(weight: str, attributes: dict[str, object
     model, _ = case_model(Case("Conv2d", ("1x32x32x24", f"const {weight}", "const 40"), attributes))
     plan = lower_graph(model, find_target("host"))
     assert [step.op for step in plan.steps] == ["conv2d_f32f32"] and not plan.prepare
+
+
+@pytest.mark.parametrize(("channels", "outputs", "direct"), [(16, 1, True), (64, 1, True), (12, 8, False)])
+def test_one_output_channel_is_summed_directly_and_thin_layers_are_not(
+    channels: int, outputs: int, direct: bool
+) -> None:
+    weight = f"const {outputs}x{channels}x3x3"
+    model, _ = case_model(Case("Conv2d", (f"1x64x64x{channels}", weight, "-"), {"pads": [1, 1, 1, 1]}))
+    target = dataclasses.replace(find_target("host"), has=frozenset({"avx2", "avx512"}))
+    (step,) = lower_graph(model, target).steps
+    assert (step.op == "conv2d_f32f32") is direct

@@ -24,6 +24,8 @@ ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers s
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
 _STRIP_TILES, _STRIP_LANES, _POINT_GAP = 8, 16, 16
+_THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the taps,
+_THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
 _KEPT = ("dilations", "pads", "pad_mode", "activation", "alpha", "beta")  # attributes that are params
 _POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
 
@@ -74,8 +76,12 @@ def direct_us(node: ir.Node, row: Row) -> float:
     """Predicted time of the direct kernel's row."""
     taps = math.prod(weight_of(node).shape[1:])
     batch, height, width, channels = shape(node.outputs[0])
-    columns = panels_for(row).padded(channels // attr(node, "group"))
-    return float(batch * height * width * attr(node, "group") * columns * taps / RATES[row.isa].gemm / 1e3)
+    columns, rate = channels // attr(node, "group"), RATES[row.isa].gemm
+    if columns <= _THIN_COLUMNS:
+        rate *= _THIN_RATE
+    else:
+        columns = panels_for(row).padded(columns)
+    return float(batch * height * width * attr(node, "group") * columns * taps / rate / 1e3)
 
 
 def predicted_us(node: ir.Node, row: Row, m: int) -> float:
