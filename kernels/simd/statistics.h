@@ -80,7 +80,7 @@ TC_NOINLINE void join_rows(const Band& band, const float* x, int64_t pitch, int6
 
 // Joins `rows` pixels of `columns` channels, `pitch` floats from pixel to pixel, to a band.
 TC_NOINLINE void add_statistics(Band band, const float* x, int64_t pitch, int64_t rows, int64_t columns) {
-  const int64_t fit = BAND_CHUNK / (columns < 4 * VL ? columns : pitch < BAND_CHUNK / 8 ? pitch : BAND_CHUNK / 8);
+  const int64_t fit = columns < BAND_CHUNK / BAND_FIRST_ROWS ? BAND_CHUNK / columns : (int64_t)BAND_FIRST_ROWS;
   for (int64_t from = 0; from < rows;) {
     const int64_t most = band.before == 0 ? (int64_t)BAND_FIRST_ROWS : fit, count = rows - from < most ? rows - from : most;
     const float* p = x + from * pitch;
