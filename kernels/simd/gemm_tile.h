@@ -95,6 +95,18 @@ TC_INLINE const E* accumulate(V (&acc)[SETS][ROWS][NV], const E* a, int64_t lda,
 #endif
     b += VL * ldb;
   }
+#if defined(TC_ELEMENT_F16)
+  if (k + 4 <= run) {
+    V av[ROWS];
+    for (int r = 0; r < ROWS; ++r) av[r] = vcombine_f16(vld1_f16(a + r * lda + k), vdup_n_f16(0.0f));
+    step_lane<0>(acc[0], av, b);
+    step_lane<1>(acc[1 % SETS], av, b + ldb);
+    step_lane<2>(acc[2 % SETS], av, b + 2 * ldb);
+    step_lane<3>(acc[3 % SETS], av, b + 3 * ldb);
+    b += 4 * ldb;
+    k += 4;
+  }
+#endif
 #pragma clang loop unroll(disable)
   for (; k < run; ++k) {
     V bv[NV];
@@ -137,7 +149,11 @@ TC_INLINE const E* accumulate(typename L::T (&acc)[SETS][ROWS][NV], const E* a, 
 // Small tiles keep several sums per element, so that one FMA need not wait for the one before.
 template <int SUMS>
 struct SetsOf {
+#if defined(TC_ELEMENT_F16)
+  enum { value = SUMS > 8 ? 1 : SUMS >= 4 ? 2 : 4 };  // shorter chains of sums round less, too
+#else
   enum { value = SUMS >= 8 ? 1 : SUMS >= 4 ? 2 : 4 };
+#endif
 };
 
 template <class L, int ROWS, int NV>

@@ -31,10 +31,23 @@ TC_INLINE V v_zero() { return vdupq_n_f16(0.0f); }
 TC_INLINE V v_set1(float x) { return vdupq_n_f16((__fp16)x); }
 TC_INLINE V v_load(const E* p) { return vld1q_f16(p); }
 TC_INLINE void v_store(E* p, V v) { vst1q_f16(p, v); }
+// Fewer than eight elements, in three moves at most.
+TC_INLINE void copy_few(E* to, const E* from, int64_t n) {
+  int64_t at = 0;
+  if (n & 4) {
+    memcpy(to, from, 8);
+    at = 4;
+  }
+  if (n & 2) {
+    memcpy(to + at, from + at, 4);
+    at += 2;
+  }
+  if (n & 1) to[at] = from[at];
+}
 TC_INLINE V v_load_n(const E* p, int64_t n) {
   if (n >= 8) return vld1q_f16(p);
   __fp16 lanes[8] = {};
-  for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  copy_few(lanes, p, n);
   return vld1q_f16(lanes);
 }
 TC_INLINE void v_store_n(E* p, V v, int64_t n) {
@@ -44,7 +57,7 @@ TC_INLINE void v_store_n(E* p, V v, int64_t n) {
   }
   __fp16 lanes[8];
   vst1q_f16(lanes, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+  copy_few(p, lanes, n);
 }
 
 TC_INLINE V v_add(V a, V b) { return vaddq_f16(a, b); }
@@ -83,7 +96,7 @@ struct Full {
   static TC_INLINE T set1(float x) { return v_set1(x); }
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
-  static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
+  static TC_INLINE T clamp(T x, T lo, T hi) { return vminq_f16(hi, vmaxq_f16(lo, x)); }  // a NaN passes
 };
 
 }  // namespace

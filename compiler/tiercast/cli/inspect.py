@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +96,8 @@ def step_facts(plan: Plan, index: int, step: Step) -> dict[str, Any]:
         "kernel": step.kernel,
         "inputs": [list(plan.tensors[item].dims) if item >= 0 else None for item in step.inputs],
         "outputs": [list(plan.tensors[item].dims) for item in step.outputs],
+        "input_dtypes": [plan.tensors[item].dtype if item >= 0 else None for item in step.inputs],
+        "output_dtypes": [plan.tensors[item].dtype for item in step.outputs],
         "macs": step.macs,
         "scratch_bytes": step.scratch_bytes,
         "refused": list(step.refused),
@@ -152,6 +155,12 @@ def _kernel_source(name: str) -> str:
     return render_row(rows[name])
 
 
+def _dtypes(step: Mapping[str, Any]) -> str:
+    """The element types of a step, each once, in the order of its operands: "f16", "f32 > f16"."""
+    ends = [dict.fromkeys(kind for kind in step[f"{end}_dtypes"] if kind) for end in ("input", "output")]
+    return " > ".join(dict.fromkeys(" ".join(kinds) for kinds in ends if kinds))
+
+
 def _show_model(console: Console, facts: dict[str, Any]) -> None:
     for kind in ("inputs", "outputs"):
         for port in facts[kind]:
@@ -184,13 +193,15 @@ def _show_package(
             console.print(
                 f"{kind[:-1]:7} {port['name']} {port['dtype']} {shape_text(port['dims'])}", markup=False
             )
-    rows = table(">#", "step", "kernel", "inputs", "output", ">MMAC")
+    rows = table(">#", "step", "kernel", "inputs", "output", "dtypes", ">MMAC")
     times = [*("load " for _ in found["prepare"]), *("" for _ in found["steps"])]
     for when, step in zip(times, [*found["prepare"], *found["steps"]], strict=True):
         shapes = " ".join("-" if dims is None else shape_text(dims) for dims in step["inputs"])
         outputs = " ".join(shape_text(dims) for dims in step["outputs"])
         macs = f"{step['macs'] / 1e6:.2f}"
-        rows.add_row(f"{when}{step['index']}", step["name"], step["kernel"], shapes, outputs, macs)
+        rows.add_row(
+            f"{when}{step['index']}", step["name"], step["kernel"], shapes, outputs, _dtypes(step), macs
+        )
         if refusals:
             for line in step["refused"]:
                 rows.add_row("", f"  refused {line}", "", "", "", "")
