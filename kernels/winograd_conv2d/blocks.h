@@ -15,27 +15,42 @@ enum { SIDE = WINO_M, REACH = SIDE + 2, POINTS = REACH * REACH };
 struct Plan {
   Winograd v;
   int64_t blocks, panels, splits;  // splits: items that share a block's panels
+  int64_t block;                   // tiles of all blocks but the last
+  bool packs;                      // transformed inputs are packed by simd/gemm_packed.h
   int64_t in_gap, out_gap;         // floats between two points' matrices of transformed inputs and products
 };
+
+enum { LEAST_PACKED = 2 };  // so few tiles are read as they lie
+
+// Whether the packed micro-kernels know all widths of the panels.
+inline bool packs(const Winograd& v) {
+#if defined(TC_PACKED)
+  return v.p->panel <= NR && v.p->granule >= VL;
+#else
+  (void)v;
+  return false;
+#endif
+}
 
 inline Plan plan_of(const tc_call* call) {
   Plan plan = {};
   plan.v = winograd_of(call, SIDE);
   const Winograd& v = plan.v;
-  plan.blocks = (v.tiles + v.p->block - 1) / v.p->block;
+  plan.packs = packs(v);
+  const int64_t unit = plan.packs && MR < v.p->block ? (int)MR : 1;  // packed tiles are better whole
+  const int64_t least = (v.tiles + v.p->block - 1) / v.p->block, even = (v.tiles + least - 1) / least;
+  plan.block = even + unit - 1 < v.p->block ? (even + unit - 1) / unit * unit : v.p->block;
+  plan.blocks = (v.tiles + plan.block - 1) / plan.block;
   plan.panels = panel_count(v.padded, v.p->panel);
   const int64_t wanted = plan.blocks >= 8 ? 1 : (8 + plan.blocks - 1) / plan.blocks;
   plan.splits = wanted < plan.panels ? wanted : plan.panels;
-  plan.in_gap = v.p->block * v.pitch + POINT_GAP;
+  plan.in_gap = (v.p->block + (plan.packs ? SPARE_TILES : 0)) * v.pitch + POINT_GAP;
   plan.out_gap = v.p->block * v.width + POINT_GAP;
   return plan;
 }
 
-// First tile of a block: sizes differ by one at most.
-inline int64_t block_begin(const Plan& plan, int64_t block) {
-  const int64_t each = plan.v.tiles / plan.blocks, rest = plan.v.tiles % plan.blocks;
-  return each * block + (block < rest ? block : rest);
-}
+// First tile of a block; that of the one after the last is the number of tiles.
+inline int64_t block_begin(const Plan& plan, int64_t block) { return block < plan.blocks ? plan.block * block : plan.v.tiles; }
 
 // REACH tile's place. `y`, `x`: its first output, counted within its phase.
 struct TileAt {
@@ -49,21 +64,30 @@ inline TileAt tile_at(const Winograd& v, int64_t tile) {
   return {outer / v.rows.phases, outer % v.rows.phases, y * SIDE, phase_x, x * SIDE};
 }
 
+// The place of tile number `tile`, which follows `at`: without divisions inside a row.
+inline TileAt next_tile(const Winograd& v, int64_t tile, TileAt at) {
+  at.x += SIDE;
+  return at.x < v.columns.tiles * SIDE ? at : tile_at(v, tile);
+}
+
 const float kZeros[VL] = {};
 
 // Where `count` tiles side by side read: rows outside the image read kZeros, whatever the column.
 struct Window {
   const float* row[REACH];
   int64_t keep[REACH];                     // -1, or 0 for a row outside
+  bool inside;                             // all rows are the image's
   int64_t column[STRIP_TILES * SIDE + 2];  // offset in floats, or -1 outside
 };
 
 inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Window* window) {
   const float* image = (const float*)v.x->data + t.image * v.x->strides[0];
+  window->inside = true;
   for (int i = 0; i < REACH; ++i) {
     const int64_t row = v.rows.input(t.phase_y, t.y, i, v.p->pad_mode);
     window->row[i] = row < 0 ? kZeros : image + row * v.x->strides[1];
     window->keep[i] = row < 0 ? 0 : -1;
+    window->inside = window->inside && row >= 0;
   }
   for (int64_t j = 0; j < count * SIDE + 2; ++j) {
     const int64_t column = v.columns.input(t.phase_x, t.x, j, v.p->pad_mode);
@@ -71,8 +95,16 @@ inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Windo
   }
 }
 
-// Columns of one vector of channels, `n` of them there, transformed: strip[j][i] for `columns` columns j.
+// Columns of one vector of channels, `n` of them there, transformed: strip[j][i] for `columns` columns j. INSIDE: all rows are the image's.
+template <bool INSIDE>
 TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t n, int64_t columns, float* strip) {
+  const float* row[REACH];
+  int64_t keep[REACH];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < REACH; ++i) {
+    keep[i] = window.keep[i];
+    row[i] = window.row[i] + (c & keep[i]);
+  }
   for (int64_t j = 0; j < columns; ++j, strip += REACH * VL) {
     V d[REACH], out[REACH];
     const int64_t column = window.column[j];
@@ -82,7 +114,7 @@ TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t n, i
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < REACH; ++i) {
-      const float* from = window.row[i] + ((column + c) & window.keep[i]);
+      const float* from = row[i] + (INSIDE ? column : column & keep[i]);
       d[i] = n >= VL ? v_load(from) : v_load_n(from, n);
     }
     transform_input<SIDE>(d, out);
@@ -104,7 +136,7 @@ TC_INLINE void transform_rows(const float* strip, int64_t gap, float* to) {
 }
 
 // Tiles [first, last) to in[point][tile][c], zero beyond the last channel.
-inline void transform_block(const Plan& plan, int64_t first, int64_t last, float* strip, float* in) {
+inline void transform_tiles(const Plan& plan, int64_t first, int64_t last, float* strip, float* in) {
   const Winograd& v = plan.v;
   for (int64_t tile = first; tile < last;) {
     const TileAt t = tile_at(v, tile);
@@ -114,12 +146,50 @@ inline void transform_block(const Plan& plan, int64_t first, int64_t last, float
     Window window;
     find_window(v, t, count, &window);
     for (int64_t c = 0; c < v.c; c += VL) {
-      transform_columns(window, c, v.c - c, count * SIDE + 2, strip);
+      (window.inside ? transform_columns<true> : transform_columns<false>)(window, c, v.c - c, count * SIDE + 2, strip);
       float* to = in + (tile - first) * v.pitch + c;
       for (int64_t k = 0; k < count; ++k) transform_rows(strip + k * SIDE * REACH * VL, plan.in_gap, to + k * v.pitch);
     }
     tile += count;
   }
+}
+
+// The tiles of a block; packed ones to in[point][tile / MR][c][MR], by way of what is spare behind them.
+inline void transform_block(const Plan& plan, int64_t first, int64_t last, float* strip, float* in) {
+#if defined(TC_PACKED)
+  if (plan.packs) {
+    const int64_t pitch = plan.v.pitch;
+    float* plain = in + (plan.v.p->block + 3) * pitch;
+    for (int64_t tile = first; tile < last; tile += MR) {
+      const int mr = (int)(last - tile < MR ? last - tile : MR);
+      if (mr <= LEAST_PACKED) {
+        transform_tiles(plan, tile, tile + mr, strip, in + (tile - first) * pitch);
+        continue;
+      }
+      transform_tiles(plan, tile, tile + mr, strip, plain);
+      for (int point = 0; point < POINTS; ++point) {
+        const Rows rows = plain_rows(plain + point * plan.in_gap, pitch, plan.v.c);
+        float* to = in + point * plan.in_gap + (tile - first) * pitch;
+        if (mr > 8) {
+          pack_rows<3>(rows, mr, to);
+        } else if (mr > 4) {
+          pack_rows<2>(rows, mr, to);
+        } else {
+          pack_rows<1>(rows, mr, to);
+        }
+      }
+    }
+    return;
+  }
+#endif
+  transform_tiles(plan, first, last, strip, in);
+}
+
+TC_INLINE void multiply_tile(const Plan& plan, int mr, int32_t width, const float* in, const Slice& s) {
+#if defined(TC_PACKED)
+  if (plan.packs && mr > LEAST_PACKED) return run_packed(mr, width, in, plan.v.c, s);
+#endif
+  run_slice(mr, width, plain_rows(in, plan.v.pitch, plan.v.c), s);
 }
 
 // products[point][tile][width] = in[point][tile][c] * weight[point][c][width]
@@ -138,7 +208,7 @@ inline void multiply(const Plan& plan, int64_t tiles, const float* weight, int32
       for (int64_t i = 0; i < tile_count(tiles); ++i) {
         const int64_t begin = tile_begin(tiles, i);
         s.c = products + point * plan.out_gap + begin * width + part;
-        run_slice((int)(tile_begin(tiles, i + 1) - begin), step, plain_rows(in + point * plan.in_gap + begin * v.pitch, v.pitch, v.c), s);
+        multiply_tile(plan, (int)(tile_begin(tiles, i + 1) - begin), step, in + point * plan.in_gap + begin * v.pitch, s);
       }
     }
   }
@@ -158,35 +228,35 @@ struct Target {
 TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t width, const float* bias, int64_t n, const Target& t,
                                     int64_t channel) {
   V half[SIDE][REACH];
+  const float* row[REACH];
 #pragma clang loop unroll(full)
-  for (int j = 0; j < REACH; ++j) {
+  for (int i = 0; i < REACH; ++i) row[i] = products + i * REACH * gap;
+#pragma clang loop unroll(disable)
+  for (int j = 0; j < REACH; ++j) {  // unrolled, it would compute 36 addresses
     V m[REACH], y[SIDE];
+    const int64_t at = j * gap;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < REACH; ++i) {
-      const float* from = products + (i * REACH + j) * gap;
-      m[i] = width >= VL ? v_load(from) : v_load_n(from, width);
-    }
+    for (int i = 0; i < REACH; ++i) m[i] = width >= VL ? v_load(row[i] + at) : v_load_n(row[i] + at, width);
     transform_output<SIDE>(m, y);
 #pragma clang loop unroll(full)
     for (int i = 0; i < SIDE; ++i) half[i][j] = y[i];
   }
   const V b = n >= VL ? v_load(bias) : v_load_n(bias, n);
-  for (int i = 0; i < t.rows; ++i) {
+  const bool whole = n >= VL && t.columns == SIDE && !t.early;
+  float* line = t.y + channel;
+  for (int i = 0; i < t.rows; ++i, line += t.y_row) {
     V y[SIDE];
     transform_output<SIDE>(half[i], y);
-    for (int j = 0; j < t.columns; ++j) {
+    float* to = line;
+    if (whole) {
+#pragma clang loop unroll(full)
+      for (int j = 0; j < SIDE; ++j, to += t.y_column) v_store(to, Full::clamp(v_add(y[j], b), t.lo, t.hi));
+      continue;
+    }
+    for (int j = 0; j < t.columns; ++j, to += t.y_column) {
       V x = v_add(y[j], b);
-      if (t.early) {
-        const float* r = t.residual + i * t.r_row + j * t.r_column + channel;
-        x = v_add(x, n >= VL ? v_load(r) : v_load_n(r, n));
-      }
-      x = v_min(t.hi, v_max(t.lo, x));
-      float* to = t.y + i * t.y_row + j * t.y_column + channel;
-      if (n >= VL) {
-        v_store(to, x);
-      } else {
-        v_store_n(to, x, n);
-      }
+      if (t.early) x = v_add(x, v_load_n(t.residual + i * t.r_row + j * t.r_column + channel, n));
+      v_store_n(to, Full::clamp(x, t.lo, t.hi), n);
     }
   }
 }
@@ -221,8 +291,9 @@ inline void finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t
   const Winograd& v = plan.v;
   const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope};
   const int64_t n = v.oc - column < width ? v.oc - column : width;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const Target t = target_of(v, e, tile_at(v, first + tile));
+  TileAt at = tile_at(v, first);
+  for (int64_t tile = 0; tile < tiles; ++tile, at = next_tile(v, first + tile, at)) {
+    const Target t = target_of(v, e, at);
     if (t.rows == 0 || t.columns == 0) continue;
     for (int64_t j = 0; j < n; j += VL) {
       transform_products(products + tile * width + j, plan.out_gap, width, v.bias + column + j, n - j, t, column + j);

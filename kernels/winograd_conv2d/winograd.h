@@ -35,6 +35,8 @@ inline Axis axis_of(int64_t in, int64_t out, int64_t dilation, int64_t before, i
 enum { STRIP_TILES = 8, STRIP_LANES = 16 };
 // Between the matrices of two points: a multiple of the page size would put all of them into the same lines of the first-level cache.
 enum { POINT_GAP = 16 };
+// Rows that pack tiles by twelve fill up the last four, and need twelve more for what is not packed yet.
+enum { SPARE_TILES = 3 + 12 };
 
 struct Winograd {
   const tc_winograd_conv2d_params* p;
@@ -70,7 +72,7 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
 // Scratch of one thread: transformed inputs of a block, products of one panel, one strip.
 inline Checked winograd_scratch_bytes(const Winograd& v, int64_t m) {
   const int64_t points = (m + 2) * (m + 2), strip = (m + 2) * (STRIP_TILES * m + 2) * STRIP_LANES;
-  const Checked inputs = (Checked(v.p->block) * v.pitch + POINT_GAP) * points;
+  const Checked inputs = (Checked(v.p->block + SPARE_TILES) * v.pitch + POINT_GAP) * points;
   const Checked products = (Checked(v.p->block) * v.width + POINT_GAP) * points;
   return (inputs + products.value + strip) * (int64_t)sizeof(float);
 }

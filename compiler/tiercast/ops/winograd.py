@@ -23,7 +23,7 @@ TILES = (2, 4, 6)
 ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers stays below 1e-4
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
-_STRIP_TILES, _STRIP_LANES, _POINT_GAP = 8, 16, 16
+_STRIP_TILES, _STRIP_LANES, _POINT_GAP, _SPARE_TILES = 8, 16, 16, 15
 _THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the taps,
 _THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
 _KEPT = ("dilations", "pads", "pad_mode", "activation", "alpha", "beta")  # attributes that are params
@@ -47,7 +47,7 @@ class Rates:
 RATES = {
     "avx512": Rates(55.0, 5.0, 163840),
     "avx2": Rates(52.0, 4.0, 163840),
-    "neon": Rates(16.0, 2.0, 49152),
+    "neon": Rates(16.0, 2.0, 65536),
     "portable": Rates(1.0, 0.5, 4096),
 }
 
@@ -135,7 +135,7 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
             **packing,
             "block": block,
         },
-        scratch_bytes=_scratch_bytes(m, _pitch(channels) + width, block),
+        scratch_bytes=_scratch_bytes(m, _pitch(channels), width, block),
         refused=refused,
     )
 
@@ -154,9 +154,10 @@ def _pitch(channels: int) -> int:
     return -(-channels // _STRIP_LANES) * _STRIP_LANES
 
 
-def _scratch_bytes(m: int, width: int, block: int) -> int:
+def _scratch_bytes(m: int, pitch: int, width: int, block: int) -> int:
     points, strip = (m + 2) ** 2, (m + 2) * (_STRIP_TILES * m + 2) * _STRIP_LANES
-    return (points * (block * width + 2 * _POINT_GAP) + strip) * 4
+    inputs, products = (block + _SPARE_TILES) * pitch + _POINT_GAP, block * width + _POINT_GAP
+    return (points * (inputs + products) + strip) * 4
 
 
 class _Weight:
