@@ -149,11 +149,7 @@ TC_INLINE const E* accumulate(typename L::T (&acc)[SETS][ROWS][NV], const E* a, 
 // Small tiles keep several sums per element, so that one FMA need not wait for the one before.
 template <int SUMS>
 struct SetsOf {
-#if defined(TC_ELEMENT_F16)
-  enum { value = SUMS > 8 ? 1 : SUMS >= 4 ? 2 : 4 };  // shorter chains of sums round less, too
-#else
   enum { value = SUMS >= 8 ? 1 : SUMS >= 4 ? 2 : 4 };
-#endif
 };
 
 template <class L, int ROWS, int NV>

@@ -43,6 +43,32 @@ def test_compile(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
     assert "<svg" in html and "fuse_activation" in html and "http" not in html
 
 
+def test_compile_in_half_precision_measures_ranges(
+    capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    frames, package = tmp_path / "frames.npz", tmp_path / "half.tcpkg"
+    half = [
+        "compile",
+        str(model),
+        "-t",
+        "linux-arm64-v82",
+        "--precision",
+        "f16",
+        "-o",
+        str(package),
+        "--input",
+        SHAPE,
+    ]
+    found = result(capsys, *half)
+    assert found["precision"] == "f16" and "random inputs" in found["warning"]
+    assert found["kept_f32"] == [] and any("f16f16_neonfp16" in kernel for kernel in found["kernels"])
+    steps = result(capsys, "inspect", str(package))["steps"]
+    assert (steps[0]["input_dtypes"], steps[0]["output_dtypes"]) == (["f32"], ["f16"])
+    np.savez(frames, image=np.full((1, 3, 16, 16), 1e6, np.float32))
+    found = result(capsys, *half, "--calibrate", str(frames))
+    assert "warning" not in found and any("reaches 1e+06" in line for line in found["kept_f32"])
+
+
 def test_run_is_the_same_for_the_same_seed(
     capsys: pytest.CaptureFixture[str], package: Path, tmp_path: Path
 ) -> None:
