@@ -79,10 +79,15 @@ TC_INLINE void step_lane(V (&acc)[ROWS][NV], const V (&a)[ROWS], const E* b) {
 // A is loaded VL k at a time and multiplied by element.
 template <class L, int ROWS, int NV, int SETS>
 TC_INLINE const E* accumulate(V (&acc)[SETS][ROWS][NV], const E* a, int64_t lda, int64_t run, const E* b, int64_t ldb) {
+  const E* row[ROWS];
+  for (int r = 0; r < ROWS; ++r) {
+    row[r] = a + r * lda;
+    __asm__("" : "+r"(row[r]));  // else the compiler works all of them out from one, again and again
+  }
   int64_t k = 0;
   for (; k + VL <= run; k += VL) {
     V av[ROWS];
-    for (int r = 0; r < ROWS; ++r) av[r] = v_load(a + r * lda + k);
+    for (int r = 0; r < ROWS; ++r) av[r] = v_load(row[r] + k);
     step_lane<0>(acc[0], av, b);
     step_lane<1>(acc[1 % SETS], av, b + ldb);
     step_lane<2>(acc[2 % SETS], av, b + 2 * ldb);
@@ -112,7 +117,7 @@ TC_INLINE const E* accumulate(V (&acc)[SETS][ROWS][NV], const E* a, int64_t lda,
     V bv[NV];
     for (int v = 0; v < NV; ++v) bv[v] = v_load(b + v * VL);
     for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < NV; ++v) acc[0][r][v] = v_fma(bv[v], v_set1(a[r * lda + k]), acc[0][r][v]);
+      for (int v = 0; v < NV; ++v) acc[0][r][v] = v_fma(bv[v], v_set1(row[r][k]), acc[0][r][v]);
     }
     b += ldb;
   }
@@ -178,11 +183,13 @@ TC_SCHEDULE TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
     }
   }
   const typename L::T lo = L::set1(s.lo), hi = L::set1(s.hi);
+  E* const c = s.c;
+  const int64_t ldc = s.ldc;  // of its own: stores to C might be stores to s
   for (int r = 0; r < ROWS; ++r) {
     for (int v = 0; v < NV; ++v) {
       typename L::T sum = acc[0][r][v];
       for (int set = 1; set < SETS; ++set) sum = L::add(sum, acc[set][r][v]);
-      L::store(s.c + r * s.ldc + v * L::N, L::clamp(sum, lo, hi));
+      L::store(c + r * ldc + v * L::N, L::clamp(sum, lo, hi));
     }
   }
 }
