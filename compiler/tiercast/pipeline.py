@@ -39,7 +39,7 @@ from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
-from tiercast.records import find_records
+from tiercast.records import Records, find_records
 from tiercast.target import Target, find_target, targets
 from tiercast.tuning import Decisions
 
@@ -162,13 +162,14 @@ def compile_plan(
     calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
     prefer: str | None = None,
-    records: Path | None = None,
+    records: Path | Records | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> Compilation:
     """Like `compile`, without writing.
 
     The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering); `wanted`: decisions to
-    take whatever their times (see `tuning.Decisions`).
+    take whatever their times (see `tuning.Decisions`);
+    `records`: a folder, or the records themselves.
     """
     chosen = resolve(target)
     _check_precision(precision, chosen)
@@ -176,7 +177,8 @@ def compile_plan(
     check(model, "loaded")
     if watch:
         watch("load", model)
-    done = Compilation(model, Plan(target), chosen, Decisions(chosen, find_records(chosen, records), wanted))
+    known = records if isinstance(records, Records) else find_records(chosen, records)
+    done = Compilation(model, Plan(target), chosen, Decisions(chosen, known, wanted))
     for stage in STAGES:
         if stage.run is assign_layout and precision == "f16":
             _request_half(done, calibrate)

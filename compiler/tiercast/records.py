@@ -17,7 +17,10 @@ from tiercast.target import Target
 
 FORMAT = 1
 UNITS = ("us", "instructions")
-TIE = 1.02  # times nearer to each other than this do not differ
+TIE = 1.08  # times nearer to each other than this are taken for equal: the next measurement may say otherwise
+MARGIN = (
+    2.5  # smaller ones overruled predictions that were right: the fit errs by 60 % at the 95th percentile
+)
 _LARGEST_FILE = 16 << 20  # bytes; a record of every model there is takes a fraction of this
 
 
@@ -33,20 +36,25 @@ class Records:
     model: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def fastest(self, key: str, candidates: Mapping[str, float]) -> str | None:
-        """The candidate with the least time, the first of those within TIE of it; None where not all of them
-        were measured for this key.
+        """The candidate with the least time; the one with the least prediction (of several, the first) where
+        that is within TIE of it. None where not all of them were measured for this key.
         """
         times = self.times.get(key, {})
         if not candidates or not candidates.keys() <= times.keys():
             return None
-        least = min(times[name] for name in candidates)
-        return next(name for name in candidates if times[name] <= least * TIE)
+        expected = min(candidates, key=lambda name: candidates[name])
+        fastest = min(candidates, key=lambda name: times[name])
+        return expected if times[expected] <= times[fastest] * TIE else fastest
 
     def predicted(self, key: str, candidates: Mapping[str, float]) -> Mapping[str, float] | None:
-        """Times by the fitted cost model; None where it does not know all of the candidates."""
+        """Times by the fitted cost model; None where it does not know all of the candidates, or sees the one
+        with the least own prediction no more than MARGIN behind its best.
+        """
         if not candidates.keys() <= self.model.keys():
             return None
-        return {name: predict(self.model[name], key) for name in candidates}
+        times = {name: predict(self.model[name], key) for name in candidates}
+        expected = min(candidates, key=lambda name: candidates[name])
+        return times if times[expected] > MARGIN * min(times.values()) else None
 
     def with_times(self, times: Mapping[str, Mapping[str, float]]) -> Records:
         """These and newer times, which go before older ones; the cost model is fitted to all."""

@@ -191,9 +191,10 @@ def tune(
     write_records(records, description, path)
     first = variants[0].decisions.made
     changed = [
-        f"{key}: {records.fastest(key, ways)} instead of {first[key].chosen}"
-        for key, ways in times.items()
-        if key in first and records.fastest(key, ways) != first[key].chosen
+        f"{key}: {fastest} instead of {first[key].chosen}"
+        for key in times
+        if key in first
+        and (fastest := records.fastest(key, first[key].candidates)) not in (None, first[key].chosen)
     ]
     measurements = sum(len(ways) for ways in times.values())
     error = leave_one_out(records.times)
@@ -204,7 +205,8 @@ def _variants(
     source: Any, target: str, inputs: Mapping[str, Sequence[int]] | None, say: Callable[[str], None]
 ) -> list[Compilation]:
     """Compilations that together take every way of every decision, as far as they can be found."""
-    done = [compile_plan(source, target, inputs)]
+    unknown = Records("")  # what was measured before must not keep ways from being taken
+    done = [compile_plan(source, target, inputs, records=unknown)]
     tried = {(key, decision.chosen) for key, decision in done[0].decisions.made.items()}
     while len(done) < _MOST_VARIANTS:
         wanted = _untried(done, tried)
@@ -212,21 +214,26 @@ def _variants(
             break
         tried |= set(wanted.items())
         say(f"variant {len(done)}: {len(wanted)} other ways")
-        made = compile_plan(source, target, inputs, wanted=wanted)
+        made = compile_plan(source, target, inputs, records=unknown, wanted=wanted)
         tried |= {(key, decision.chosen) for key, decision in made.decisions.made.items()}
         done.append(made)
     return done
 
 
 def _untried(done: Sequence[Compilation], tried: set[tuple[str, str]]) -> dict[str, str]:
-    """For each decision met so far the next way that nothing took, where it computes a step of its own."""
-    wanted: dict[str, str] = {}
-    for compilation in done:
-        for key, decision in compilation.decisions.made.items():
-            left = [name for name in decision.candidates if (key, name) not in tried]
-            if left and decision.regions and key not in wanted:
-                wanted[key] = left[0]
-    return wanted
+    """For each decision met so far the next way that nothing took. Rows only once all algorithms were taken:
+    these are compared with the rows that stand first.
+    """
+    for of_rows in (False, True):
+        wanted: dict[str, str] = {}
+        for compilation in done:
+            for key, decision in compilation.decisions.made.items():
+                left = [name for name in decision.candidates if (key, name) not in tried]
+                if left and decision.regions and decision.of_rows == of_rows:
+                    wanted.setdefault(key, left[0])
+        if wanted:
+            return wanted
+    return {}
 
 
 def _times_of_ways(

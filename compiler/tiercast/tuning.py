@@ -23,13 +23,15 @@ MERIT = "order of merit"  # the reason of a row that stands first and that no re
 class Decision:
     """One answer. `candidates`: predicted times; `reason`: "us measured on <cpu>" and the like, or MERIT.
 
-    regions: the names of the values that are computed under this decision, for each place where it was made.
+    of_rows: between rows of one op. regions: the names of the values that are computed under this decision,
+    for each place where it was made.
     """
 
     key: str
     chosen: str
     reason: str
     candidates: Mapping[str, float]
+    of_rows: bool = False
     regions: list[frozenset[str]] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -59,6 +61,8 @@ class Decisions:
         prediction: of the cost model fitted to the CPU's records where that knows them all, else of the
         caller. computes: names of the values that are computed whichever way, for measuring it.
         """
+        if len(candidates) == 1:
+            return next(iter(candidates))
         chosen, reason, times = self._answer(key, candidates)
         self._keep(Decision(key, chosen, reason, times), computes)
         return chosen
@@ -68,9 +72,9 @@ class Decisions:
         unknown = dict.fromkeys(rows, math.inf)
         known = self._records is not None and self._records.fastest(key, unknown) is not None
         if known or self._wanted.get(key) in rows:
-            decision = Decision(key, *self._answer(key, unknown))
+            decision = Decision(key, *self._answer(key, unknown), of_rows=True)
         else:
-            decision = Decision(key, rows[0], MERIT, unknown)
+            decision = Decision(key, rows[0], MERIT, unknown, of_rows=True)
         self._keep(decision, computes)
         return decision.chosen
 

@@ -14,7 +14,7 @@ from tiercast.codegen.build import build
 from tiercast.errors import PackageError, ToolchainError, UsageError
 from tiercast.package.file import read_package, write_package
 from tiercast.pipeline import compile_plan, resolve
-from tiercast.records import cpu_of, read_records
+from tiercast.records import Records, cpu_of, read_records
 from tiercast.tune import timer_for, tune
 from tiercast.tuning import DECIDED
 
@@ -34,7 +34,7 @@ class FakeTimer:
 
 @pytest.mark.skipif("avx512" not in resolve("host").has, reason="takes a CPU with two sets of rows")
 def test_what_was_fastest_is_taken_from_then_on(model: Path, tmp_path: Path) -> None:
-    before = compile_plan(model, inputs=INPUTS).plan
+    before = compile_plan(model, inputs=INPUTS, records=Records("")).plan
     done = tune(model, "host", FakeTimer(), INPUTS, tmp_path)
     assert done.decisions >= 3 and done.measurements >= 2 * done.decisions and done.changed
     after = compile_plan(model, inputs=INPUTS, records=tmp_path).plan

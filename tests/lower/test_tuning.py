@@ -39,17 +39,20 @@ def test_a_record_without_one_of_the_candidates_decides_nothing() -> None:
     assert decisions.made["conv"].reason == "us predicted"
 
 
-def test_times_that_hardly_differ_leave_the_first() -> None:
-    records = Records("a CPU", {"conv": {"direct": 5.0, "winograd": 4.95}})
-    assert Decisions(HOST, records).decide("conv", PREDICTED) == "direct"
+def test_times_that_hardly_differ_leave_what_is_predicted() -> None:
+    records = Records("a CPU", {"conv": {"direct": 4.9, "winograd": 5.0}})
+    assert Decisions(HOST, records).decide("conv", PREDICTED) == "winograd"
+    assert Decisions(HOST, records).decide("conv", {"direct": 1.0, "winograd": 2.0}) == "direct"
 
 
 def test_the_fitted_model_goes_before_the_callers_predictions() -> None:
-    records = Records("a CPU", model={"direct": (1.0, 0, 0, 0), "winograd": (2.0, 0, 0, 0)})
+    records = Records("a CPU", model={"direct": (1.0, 0, 0, 0), "winograd": (3.0, 0, 0, 0)})
     decisions = Decisions(HOST, records)
     assert decisions.decide("conv", PREDICTED) == "direct"
     assert decisions.made["conv"].reason == "us predicted from records of a CPU"
     assert decisions.decide("conv", {**PREDICTED, "new": 1.0}) == "new"
+    close = Records("a CPU", model={"direct": (1.0, 0, 0, 0), "winograd": (1.5, 0, 0, 0)})
+    assert Decisions(HOST, close).decide("conv", PREDICTED) == "winograd"
 
 
 def test_rows_stand_in_order_of_merit_until_measured() -> None:

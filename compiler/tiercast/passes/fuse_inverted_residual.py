@@ -56,6 +56,7 @@ def fuse_inverted_residual(model: ir.Model, decisions: Decisions) -> PassReport:
         chosen = decisions.decide(
             shape_key(_fused(parts)),
             {name: _predicted_us(parts, way, decisions.target.arch) for name, way in ways.items()},
+            [item.outputs[0].name for item in parts.nodes()],
         )
         way = ways[chosen]
         if way is None:
