@@ -172,14 +172,10 @@ inline Rows tile_rows(const Plan& plan, const E* image, int64_t segment, int64_t
 #if defined(TC_PACKED)
 // As tile_rows, packed into the tile's own place in scratch; gathered before, where it must be, into the place after the block's tiles.
 inline Rows packed_tile_rows(const Plan& plan, const float* image, int64_t segment, int64_t first, int64_t mr, int tile, float* scratch) {
-  const int height = packed_height(mr);
   float *to = scratch + tile * MR * plan.v.k, *aside = scratch + plan.block_tiles * MR * plan.v.k;
-  if (height == 0) return tile_rows(plan, image, segment, first, mr, &to);
+  if (packed_height(mr) == 0) return tile_rows(plan, image, segment, first, mr, &to);
   Rows rows = tile_rows(plan, image, segment, first, mr, &aside);
-  if (height == 12) pack_rows<3>(rows, (int)mr, to);
-  if (height == 8) pack_rows<2>(rows, (int)mr, to);
-  if (height == 4) pack_rows<1>(rows, (int)mr, to);
-  rows.packed = to;
+  pack_tile(&rows, (int)mr, to);
   return rows;
 }
 #endif

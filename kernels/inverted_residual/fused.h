@@ -75,6 +75,12 @@ struct Tiles {
   int count;
 };
 
+#if defined(TC_PACKED)
+enum { MOST_TILES = IR_PACKED_ROWS / MR };  // that scratch has room for
+#else
+enum { MOST_TILES = MAX_TILES };
+#endif
+
 inline void flush(Tiles* t) {
   const Product& p = *t->product;
   if (t->count != 0) run_block(p, t->tiles, t->count, 0, panel_count(padded_columns(p.n, p.granule), p.panel));
@@ -86,10 +92,14 @@ inline void add_pixels(Tiles* t, const float* a, int64_t a_pitch, int64_t length
   const Product& p = *t->product;
   for (int64_t i = 0; i < tile_count(length); ++i) {
     const int64_t first = tile_begin(length, i);
-    if (t->count == MAX_TILES) flush(t);
-    Tile& tile = t->tiles[t->count++];
+    if (t->count == MOST_TILES) flush(t);
+    Tile& tile = t->tiles[t->count];
     tile.rows = plain_rows(a + first * a_pitch, a_pitch, p.k);
     tile.mr = (int)(tile_begin(length, i + 1) - first);
+#if defined(TC_PACKED)
+    if (p.n >= PACKED_COLUMNS) pack_tile(&tile.rows, tile.mr, p.pairs + t->count * MR * p.k);
+#endif
+    ++t->count;
     tile.c = c + first * p.ldc;
     tile.residual = residual == nullptr ? nullptr : residual + first * p.ldr;
   }

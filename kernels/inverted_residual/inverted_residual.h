@@ -24,8 +24,8 @@ enum {
   IR_INPUTS
 };
 
-// The least hidden channels (a vector of any row) and scratch columns for repacked thin panels.
-enum { IR_LEAST_HIDDEN = 16, IR_REPACKED_COLUMNS = 8 };
+// The least hidden channels (a vector of any row), and the rows of scratch in which fast rows repack pixels or thin panels.
+enum { IR_LEAST_HIDDEN = 16, IR_PACKED_ROWS = 48 };
 
 // NHWC sizes of one call. Without expand weights x itself is filtered (c == hidden), without project weights y is the filter's result.
 struct Block {
@@ -63,12 +63,12 @@ inline Block block_of(const tc_call* call) {
   return b;
 }
 
-// Scratch of one thread: a ring of expanded rows, the filtered rows, repacked columns.
+// Scratch of one thread: a ring of expanded rows, the filtered rows, packed pixels.
 inline Checked ring_floats(const Block& b) { return Checked(b.expands ? b.lines : 0) * b.w * b.hidden; }
 inline Checked filtered_floats(const Block& b) { return Checked(b.projects ? b.rows : 0) * b.ow * b.hidden; }
 inline Checked scratch_bytes(const Block& b) {
-  const Checked repacked = Checked(b.c > b.hidden ? b.c : b.hidden) * IR_REPACKED_COLUMNS;
-  return (ring_floats(b) + filtered_floats(b) + repacked) * (int64_t)sizeof(float);
+  const Checked packed = Checked(b.c > b.hidden ? b.c : b.hidden) * IR_PACKED_ROWS;
+  return (ring_floats(b) + filtered_floats(b) + packed) * (int64_t)sizeof(float);
 }
 
 }  // namespace

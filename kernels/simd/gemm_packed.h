@@ -65,6 +65,16 @@ TC_NOINLINE void pack_rows(const Rows& rows, int mr, float* to) {
   }
 }
 
+// Packs a tile's A to `to`, which holds `mr` rounded up rows of all k, unless it is better read in place.
+inline void pack_tile(Rows* rows, int mr, float* to) {
+  const int height = packed_height(mr);
+  if (height == 0) return;
+  if (height == 12) pack_rows<3>(*rows, mr, to);
+  if (height == 8) pack_rows<2>(*rows, mr, to);
+  if (height == 4) pack_rows<1>(*rows, mr, to);
+  rows->packed = to;
+}
+
 // acc[r][v] += A[k][r] * B[k][v] over `k` steps, in intrinsics.
 template <int GROUPS, int NV>
 TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const float* b, int64_t k) {

@@ -1,6 +1,6 @@
 """Depthwise convolutions and the 1x1 convolutions around them become one op where that is faster."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -32,7 +32,7 @@ class Asked(Decisions):
         super().__init__(HOST)
         self.name = name
 
-    def decide(self, key: str, candidates: Mapping[str, float]) -> str:
+    def decide(self, key: str, candidates: Mapping[str, float], computes: Iterable[str | None] = ()) -> str:
         assert self.name in candidates
         return self.name
 

@@ -17,7 +17,7 @@ from tiercast.ops.registry import Op, attr, const, dtype, shape, where
 LEAST_HIDDEN = 16  # as in kernels/inverted_residual/inverted_residual.h: a vector of any row
 TILE_ROWS = 2  # rows of a depthwise tile
 STEP_PIXELS = 64  # output pixels made together, at least: weights are read once for them
-REPACKED_COLUMNS = 8  # scratch for thin panels
+PACKED_ROWS = 48  # as there: scratch in which kernels pack pixels or thin panels
 
 _PARTS = ("expand_", "filter_", "")  # what the activation attributes of each part begin with
 
@@ -90,7 +90,7 @@ class InvertedResidual(Op):
         rows = min(rows_together(out_width), out_height)
         lines = min((rows - 1) * stride + kernel, height) if _weight(node, 1) is not None else 0
         filtered = rows if _weight(node, 7) is not None else 0
-        floats = (lines * width + filtered * out_width) * hidden + REPACKED_COLUMNS * max(channels, hidden)
+        floats = (lines * width + filtered * out_width) * hidden + PACKED_ROWS * max(channels, hidden)
         low.call(
             node,
             row,

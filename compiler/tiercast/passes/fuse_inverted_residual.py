@@ -20,9 +20,6 @@ _ACTIVATION = ("activation", "alpha", "beta")
 
 # What predictions reckon with: one core that streams far more slowly than it multiplies.
 _MACS_PER_US = 50e3
-# On AArch64 a convolution of its own packs its rows (96 of 103 instructions multiply), the fused op reads
-# them in place (64 of 86).
-_FUSED_PRODUCTS = {"aarch64": 1.25}
 _CACHE_BYTES, _CACHE_BYTES_PER_US, _MEMORY_BYTES_PER_US = 512 << 10, 100e3, 40e3
 
 
@@ -53,11 +50,9 @@ def fuse_inverted_residual(model: ir.Model, decisions: Decisions) -> PassReport:
             report.refuse(node, refusal)
             continue
         ways = _ways(parts)
-        chosen = decisions.decide(
-            shape_key(_fused(parts)),
-            {name: _predicted_us(parts, way, decisions.target.arch) for name, way in ways.items()},
-            [item.outputs[0].name for item in parts.nodes()],
-        )
+        times_us = {name: _predicted_us(parts, way) for name, way in ways.items()}
+        computes = [part.outputs[0].name for part in parts.nodes()]
+        chosen = decisions.decide(shape_key(_fused(parts)), times_us, computes)
         way = ways[chosen]
         if way is None:
             report.refuse(node, "its hidden values stay in cache anyway")
@@ -124,18 +119,14 @@ def _ways(parts: _Parts) -> dict[str, _Parts | None]:
     return ways
 
 
-def _predicted_us(parts: _Parts, way: _Parts | None, arch: str) -> float:
+def _predicted_us(parts: _Parts, way: _Parts | None) -> float:
     """Of all `parts`, those of `way` fused: sums, what goes through memory, what is done again."""
     fused = [] if way is None else way.nodes()
     total = sum(op_of(node).macs(node) for node in parts.nodes()) / _MACS_PER_US
     for node, inner in ((parts.expand, parts.filter), (parts.filter, parts.project)):
         if node is not None and inner is not None and not (node in fused and inner in fused):
             total += _through_memory_us(node.outputs[0])
-    if way is None:
-        return total
-    products = sum(op_of(node).macs(node) for node in fused if node is not way.filter)
-    total += (_FUSED_PRODUCTS.get(arch, 1.0) - 1.0) * products / _MACS_PER_US
-    return total + _again_us(way)
+    return total if way is None else total + _again_us(way)
 
 
 def _through_memory_us(value: ir.Value) -> float:
