@@ -101,6 +101,11 @@ struct Full {
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
+  static TC_INLINE T hard_swish(T x) {
+    const T gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));
+    return v_mul(x, v_min(v_set1(1.0f), v_max(v_zero(), gate)));
+  }
+  static TC_INLINE T prelu(T x, T slope) { return v_select(v_lt(x, v_zero()), v_mul(x, slope), x); }
 };
 
 }  // namespace

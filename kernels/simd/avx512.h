@@ -82,6 +82,11 @@ struct Full {
   static TC_INLINE T add(T a, T b) { return _mm512_add_ps(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return _mm512_min_ps(hi, _mm512_max_ps(lo, x)); }
+  static TC_INLINE T hard_swish(T x) {
+    const T gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));
+    return v_mul(x, v_min(v_set1(1.0f), v_max(v_zero(), gate)));
+  }
+  static TC_INLINE T prelu(T x, T slope) { return _mm512_mask_mul_ps(x, v_lt(x, v_zero()), x, slope); }
 };
 struct Thin {
   typedef __m256 T;
@@ -92,6 +97,11 @@ struct Thin {
   static TC_INLINE T add(T a, T b) { return _mm256_add_ps(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return _mm256_min_ps(hi, _mm256_max_ps(lo, x)); }
+  static TC_INLINE T hard_swish(T x) {
+    const T gate = _mm256_fmadd_ps(x, set1(1.0f / 6.0f), set1(0.5f));
+    return _mm256_mul_ps(x, clamp(gate, _mm256_setzero_ps(), set1(1.0f)));
+  }
+  static TC_INLINE T prelu(T x, T slope) { return _mm256_mask_mul_ps(x, _mm256_cmp_ps_mask(x, _mm256_setzero_ps(), _CMP_LT_OQ), x, slope); }
 };
 
 }  // namespace

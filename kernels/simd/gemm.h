@@ -104,6 +104,7 @@ inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t co
   const bool late = late_residual(p.epilogue.residual_mode);
   const E* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
   s.bias = p.bias + column;
+  s.slope = p.epilogue.slope == nullptr ? nullptr : p.epilogue.slope + column;
   s.residual = late ? nullptr : residual;
   s.ldr = p.ldr;
   s.c = tile.c + column;
@@ -141,6 +142,19 @@ inline bool pairs_pay(const Product& p, const Tile* tiles, int count) {
 }
 #endif
 
+// Whether the micro-kernel for panels of `width` columns applies the activation, so that nothing is left to finish.
+inline bool in_registers(const Epilogue& e, int32_t width, bool pairs) {
+#if defined(__AVX512F__)
+  const bool vectors = width >= Thin::N;
+#elif defined(__AVX2__)
+  const bool vectors = width >= Full::N;
+#else
+  const bool vectors = false;
+#endif
+  return vectors && !pairs && !late_residual(e.residual_mode) &&
+         (e.activation == TC_ACTIVATION_HARD_SWISH || e.activation == TC_ACTIVATION_PRELU);
+}
+
 // All tiles of a block against panels [first, last): each panel is read once from memory and stays in cache for the block.
 TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64_t first, int64_t last) {
   const int64_t padded = padded_columns(p.n, p.granule);
@@ -161,8 +175,9 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
         s.b = p.pairs;
       }
 #endif
+      s.activation = in_registers(p.epilogue, step, s.pairs) ? p.epilogue.activation : (int32_t)TC_ACTIVATION_NONE;
       // A tile is finished one tile later: what has just been stored can't be loaded at once.
-      const bool finishes = needs_finish(p.epilogue);
+      const bool finishes = needs_finish(p.epilogue) && s.activation == TC_ACTIVATION_NONE;
       for (int t = 0; t < count; ++t) {
         run_columns(p, tiles[t], s, column + part, step);
         if (finishes && t > 0) finish_columns(p, tiles[t - 1], column + part, step);

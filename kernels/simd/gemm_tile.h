@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "simd/kernel_row.h"
+#include "tc_enums.h"
 
 namespace {
 
@@ -50,7 +51,9 @@ struct Slice {
   E* c;
   int64_t ldc;
   float lo, hi;
-  bool pairs;  // b is packed in pairs of k, see gemm_pairs.h
+  bool pairs;          // b is packed in pairs of k, see gemm_pairs.h
+  int32_t activation;  // hard_swish or prelu, applied while the sums are in registers; else none, and the sums are clamped
+  const E* slope;      // for prelu
 };
 
 #if defined(__ARM_NEON)
@@ -182,16 +185,25 @@ TC_SCHEDULE TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
       b = accumulate<L, ROWS, NV, SETS>(acc, a, rows.lda, rows.run, b, s.ldb);
     }
   }
-  const typename L::T lo = L::set1(s.lo), hi = L::set1(s.hi);
   E* const c = s.c;
   const int64_t ldc = s.ldc;  // of its own: stores to C might be stores to s
-  for (int r = 0; r < ROWS; ++r) {
-    for (int v = 0; v < NV; ++v) {
-      typename L::T sum = acc[0][r][v];
-      for (int set = 1; set < SETS; ++set) sum = L::add(sum, acc[set][r][v]);
-      L::store(c + r * ldc + v * L::N, L::clamp(sum, lo, hi));
+  const auto store = [&](auto last) TC_LAMBDA_INLINE {
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < NV; ++v) {
+        typename L::T sum = acc[0][r][v];
+        for (int set = 1; set < SETS; ++set) sum = L::add(sum, acc[set][r][v]);
+        L::store(c + r * ldc + v * L::N, last(sum, v));
+      }
     }
+  };
+#if defined(__AVX2__)
+  if (s.activation == TC_ACTIVATION_HARD_SWISH) return store([&](typename L::T x, int) TC_LAMBDA_INLINE { return L::hard_swish(x); });
+  if (s.activation == TC_ACTIVATION_PRELU) {
+    return store([&](typename L::T x, int v) TC_LAMBDA_INLINE { return L::prelu(x, L::load(s.slope + v * L::N)); });
   }
+#endif
+  const typename L::T lo = L::set1(s.lo), hi = L::set1(s.hi);
+  store([&](typename L::T x, int) TC_LAMBDA_INLINE { return L::clamp(x, lo, hi); });
 }
 
 // The micro-kernel for `mr` rows, 1 <= mr <= ROWS.
