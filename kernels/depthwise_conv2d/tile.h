@@ -38,12 +38,6 @@ TC_INLINE bool tile_applies(int32_t activation) {
   return clamps(activation) || activation == TC_ACTIVATION_PRELU || activation == TC_ACTIVATION_HARD_SWISH;
 }
 
-TC_INLINE V tile_activation(const Filter& f, V x, V slope) {
-  if (f.activation == TC_ACTIVATION_PRELU) return activate(x, slope, TC_ACTIVATION_PRELU, 0.0f, 0.0f);
-  if (f.activation == TC_ACTIVATION_HARD_SWISH) return activate(x, slope, TC_ACTIVATION_HARD_SWISH, 0.0f, 0.0f);
-  return v_min(v_set1(f.hi), v_max(v_set1(f.lo), x));
-}
-
 // Input rows [from, to) of the tile, which output rows [FIRST, LAST) use.
 template <int FIRST, int LAST, int ROWS, int COLUMNS, int KERNEL, int STEP, bool EDGE>
 TC_INLINE void add_lines(const Filter& f, const Place& at, int64_t c, int from, int to, V (&acc)[ROWS][COLUMNS]) {
@@ -92,19 +86,31 @@ TC_INLINE void tile_vector(const Filter& f, const Place& at, int64_t c) {
       if (!EDGE || t < at.count) acc[r][t] = v_add(acc[r][t], v_load(at.residual[r] + t * f.residual_pitch + c));
     }
   }
-  const V slope = f.slope == nullptr ? v_zero() : v_load(f.slope + c);
+  const auto store = [&](auto last) TC_LAMBDA_INLINE {
 #pragma clang loop unroll(full)
-  for (int r = 0; r < ROWS; ++r) {
+    for (int r = 0; r < ROWS; ++r) {
 #pragma clang loop unroll(full)
-    for (int t = 0; t < COLUMNS; ++t) {
-      if (!EDGE || t < at.count) v_store(at.y[r] + t * f.y_pitch + c, tile_activation(f, acc[r][t], slope));
+      for (int t = 0; t < COLUMNS; ++t) {
+        if (!EDGE || t < at.count) v_store(at.y[r] + t * f.y_pitch + c, last(acc[r][t]));
+      }
     }
+  };
+  if (f.activation == TC_ACTIVATION_PRELU) {
+    const V slope = v_load(f.slope + c);
+    store([&](V x) TC_LAMBDA_INLINE { return activate(x, slope, TC_ACTIVATION_PRELU, 0.0f, 0.0f); });
+  } else if (f.activation == TC_ACTIVATION_HARD_SWISH) {
+    store([&](V x) TC_LAMBDA_INLINE { return activate(x, v_zero(), TC_ACTIVATION_HARD_SWISH, 0.0f, 0.0f); });
+  } else {
+    const V lo = v_set1(f.lo), hi = v_set1(f.hi);
+    store([&](V x) TC_LAMBDA_INLINE { return v_min(hi, v_max(lo, x)); });
   }
 }
 
 // Channels [begin, end), at least VL: the last vector may overlap the one before.
 template <int ROWS, int COLUMNS, int KERNEL, int STEP, bool EDGE>
-TC_NOINLINE void tile(const Filter& f, const Place& at, int64_t begin, int64_t end) {
+TC_NOINLINE void tile(const Filter& filter, const Place& place, int64_t begin, int64_t end) {
+  const Filter f = filter;  // copies, which no store can change: all addresses are computed once
+  const Place at = place;
   for (int64_t c = begin; c < end; c += VL) {
     tile_vector<ROWS, COLUMNS, KERNEL, STEP, EDGE>(f, at, c + VL <= end ? c : end - VL);
   }
