@@ -3,7 +3,7 @@
 # ones and goes on: what does not need them still works, and what does says so.
 set -euo pipefail
 
-packages=(clang-19 lld-19 llvm-19 clang-format-19 cmake ninja-build flatbuffers-compiler libflatbuffers-dev libxxhash-dev
+packages=(clang-19 libclang-rt-19-dev lld-19 llvm-19 clang-format-19 cmake ninja-build flatbuffers-compiler libflatbuffers-dev libxxhash-dev
   g++ g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user python3-venv)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
