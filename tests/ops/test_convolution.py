@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import helper
 from onnx_node import assert_same, model_of, random
 
@@ -21,6 +23,12 @@ CONVS: list[tuple[tuple[int, int, int], dict[str, Any]]] = [
     ((19, 33, 1), {"kernel_shape": [1, 1]}),
     ((4, 1, 1), {"kernel_shape": [3, 3], "auto_pad": "SAME_LOWER"}),
     ((4, 8, 4), {"kernel_shape": [3, 3], "auto_pad": "VALID"}),
+    ((16, 32, 16), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((5, 20, 5), {"kernel_shape": [5, 5], "dilations": [1, 2], "pads": [2, 4, 2, 4]}),
+    ((2, 16, 2), {"kernel_shape": [65, 1], "pads": [32, 0, 32, 0]}),
+    ((32, 32, 8), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ((64, 32, 32), {"kernel_shape": [1, 1]}),
+    ((54, 54, 3), {"kernel_shape": [1, 1], "strides": [1, 2]}),
 ]
 
 
@@ -31,6 +39,26 @@ def test_conv(tmp_path: Path, channels: tuple[int, int, int], attributes: dict[s
     node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=group, **attributes)
     weight = random(oc, c // group, *attributes["kernel_shape"])
     assert_same(tmp_path, node, {"x": random(2, c, 11, 14)}, {"w": weight, "b": random(oc)})
+
+
+@pytest.mark.native
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    group=st.integers(2, 24),
+    channels=st.integers(1, 5),
+    filters=st.integers(1, 5),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.integers(1, 2),
+)
+def test_grouped_conv(
+    tmp_path: Path, group: int, channels: int, filters: int, kernel: int, stride: int
+) -> None:
+    node = helper.make_node(
+        "Conv", ["x", "w", "b"], ["y"], group=group, strides=[stride] * 2, pads=[kernel // 2] * 4
+    )
+    weight = random(group * filters, channels, kernel, kernel)
+    inputs, constants = {"x": random(1, group * channels, 7, 9)}, {"w": weight, "b": random(group * filters)}
+    assert_same(tmp_path, node, inputs, constants)
 
 
 @pytest.mark.native

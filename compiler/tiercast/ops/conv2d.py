@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops import winograd
+from tiercast.ops import groups, winograd
 from tiercast.ops.convolution import (
     add_computed_bias,
     bias_operands,
@@ -24,13 +25,16 @@ from tiercast.ops.convolution import (
     weight_of,
     window_size,
 )
+from tiercast.ops.copy import emit_copy
+from tiercast.ops.depthwise_conv2d import MAX_KERNEL_ROWS
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
-from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, shape_key, where
+from tiercast.ops.registry import REALS, Op, attr, dense_strides, dtype, real_row, shape, shape_key, where
 
 BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
 REPACKED_COLUMNS = 8  # as in kernels/conv2d/conv2d.h: scratch for thin panels
+LEAST_REPEATED = 16  # a vector of any row of depthwise_conv2d
 BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 
 
@@ -60,7 +64,7 @@ class Conv2d(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX Conv, 1-D or 2-D, to Conv2d or (one filter per channel) DepthwiseConv2d.
+        """ONNX Conv, 1-D or 2-D, to Conv2d or (each channel a group) DepthwiseConv2d.
 
         GraphError for 3-D convolutions, computed weights and negative pads.
         """
@@ -71,9 +75,10 @@ class Conv2d(Op):
         group = int(attr(node, "group", 1))
         pads = explicit_pads(node, shape(image)[1:3], weight.shape[2:], strides, dilations, spatial)
         attributes: dict[str, object] = {"strides": strides, "pads": pads, "dilations": dilations}
-        channels = shape(image)[3]
-        depthwise = group > 1 and group == channels == weight.shape[0] and weight.shape[1] == 1
-        if not depthwise:
+        depthwise = _is_depthwise(weight, group)
+        if depthwise:
+            image = _repeat_channels(layout, image, weight.shape[0] // group)
+        else:
             attributes |= {"group": group}
         bias, computed_bias = bias_operands(node, layout)
         operands = [image, layout.constant(weight, weight_name(node)), bias]
@@ -109,10 +114,12 @@ class Conv2d(Op):
         self._lower_direct(node, low, lines)
 
     def _lower_direct(self, node: ir.Node, low: Lowering, refused: tuple[str, ...]) -> None:
-        """Weight, bias and slope packed for the chosen row."""
-        weight, group = weight_of(node), attr(node, "group")
-        out_channels, in_channels, kernel_h, kernel_w = weight.shape
+        """Weight, bias and slope packed for the chosen row, small groups joined."""
         row = low.choose(real_row("conv2d", node.outputs[0]))
+        together = groups.decide_together(node, row, low)
+        weight = groups.join(weight_of(node), attr(node, "group"), together)
+        group = attr(node, "group") // together
+        out_channels, in_channels, kernel_h, kernel_w = weight.shape
         panels = panels_for(row)
         k, columns = kernel_h * kernel_w * in_channels, out_channels // group
         grouped = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)
@@ -154,6 +161,25 @@ class Conv2d(Op):
     def macs(self, node: ir.Node) -> int:
         """Output elements times taps times channels of a group."""
         return math.prod(shape(node.outputs[0])) * math.prod(weight_of(node).shape[1:])
+
+
+def _is_depthwise(weight: np.ndarray, group: int) -> bool:
+    """Whether the groups are single channels, which DepthwiseConv2d computes: repeated, if each has several
+    filters and together they fill vectors.
+    """
+    filters, channels, kernel_rows, _ = weight.shape
+    enough = filters == group or filters >= LEAST_REPEATED
+    return group > 1 and channels == 1 and enough and filters % group == 0 and kernel_rows <= MAX_KERNEL_ROWS
+
+
+def _repeat_channels(layout: Layouter, image: ir.Value, times: int) -> ir.Value:
+    """The image [N,H,W,C] as [N,H,W,C * times], every channel `times` times in succession."""
+    if times == 1:
+        return image
+    *outer, channels = shape(image)
+    dims = (*outer, channels, times)
+    steps = (*dense_strides(shape(image)), 0)
+    return emit_copy(layout, image, list(zip(dims, steps, strict=True)), (*outer, channels * times))
 
 
 def _predicted_us(node: ir.Node, allowed: Sequence[int], low: Lowering) -> dict[str, float]:

@@ -24,8 +24,8 @@ ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers s
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
 _STRIP_TILES, _STRIP_LANES, _POINT_GAP, _SPARE_TILES = 8, 16, 16, 15
-_THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the taps,
-_THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
+THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the taps,
+THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
 _KEPT = ("dilations", "pads", "pad_mode", "activation", "alpha", "beta")  # attributes that are params
 _POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
 
@@ -48,6 +48,7 @@ RATES = {
     "avx512": Rates(55.0, 5.0, 163840),
     "avx2": Rates(52.0, 4.0, 163840),
     "neon": Rates(16.0, 2.0, 65536),
+    "neonfp16": Rates(32.0, 4.0, 65536),
     "portable": Rates(1.0, 0.5, 4096),
 }
 
@@ -77,8 +78,8 @@ def direct_us(node: ir.Node, row: Row) -> float:
     taps = math.prod(weight_of(node).shape[1:])
     batch, height, width, channels = shape(node.outputs[0])
     columns, rate = channels // attr(node, "group"), RATES[row.isa].gemm
-    if columns <= _THIN_COLUMNS:
-        rate *= _THIN_RATE
+    if columns <= THIN_COLUMNS:
+        rate *= THIN_RATE
     else:
         columns = panels_for(row).padded(columns)
     return float(batch * height * width * attr(node, "group") * columns * taps / rate / 1e3)
