@@ -35,6 +35,7 @@ from tiercast.passes.fuse_pad import fuse_pad
 from tiercast.passes.fuse_pointwise import fuse_pointwise
 from tiercast.passes.fuse_residual import fuse_residual
 from tiercast.passes.fuse_scale import fuse_scale
+from tiercast.passes.fuse_statistics import fuse_statistics
 from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
@@ -100,6 +101,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fuse_attention, "fused"),
     Stage(choose_precision, "fused"),
     DecidingStage(fuse_inverted_residual, "fused"),
+    Stage(fuse_statistics, "fused"),
 )
 PRECISIONS = ("f32", "f16", "f16-weights")
 

@@ -20,6 +20,28 @@ struct Band {
   int64_t pitch, before;
 };
 
+// Joins `rows` pixels of one vector of channels, the `at`-th and following of the band, whose distances from `middle`, the band's mean so
+// far or any value if it is empty, and their squares are summed.
+template <bool PARTIAL>
+TC_INLINE void join_sums(const Band& band, int64_t at, V middle, V sum, V squares, int64_t rows, int64_t left) {
+  const float whole = static_cast<float>(band.before + rows), part = static_cast<float>(rows) / whole;
+  const auto write = [&](int row, V value) TC_LAMBDA_INLINE {
+    float* to = band.at + row * band.pitch + at;
+    PARTIAL ? v_store_n(to, value, left) : v_store(to, value);
+  };
+  // Distances from the chunk's own mean, which is d away from the one so far, then from the joint mean.
+  const V d = v_mul(sum, v_set1(1.0f / static_cast<float>(rows)));
+  V distance = v_max(v_zero(), v_fma(v_neg(d), sum, squares));
+  if (band.before > 0) {
+    const float* old = band.at + BAND_DISTANCE * band.pitch + at;
+    distance = v_fma(v_mul(d, d), v_set1(static_cast<float>(band.before) * part), distance);
+    distance = v_add(distance, PARTIAL ? v_load_n(old, left) : v_load(old));
+  }
+  write(BAND_COUNT, v_set1(whole));
+  write(BAND_MEAN, v_fma(d, v_set1(part), middle));
+  write(BAND_DISTANCE, distance);
+}
+
 // Joins `rows` rows of WIDE vectors (`left` lanes of one when PARTIAL) to the band. Narrow ones keep several sums, as adds wait for each
 // other.
 template <int WIDE, bool PARTIAL>
@@ -59,23 +81,7 @@ TC_NOINLINE void join_rows(const Band& band, const float* x, int64_t pitch, int6
     for (int k = 0; k < WIDE; ++k) middle[k] = v_mul(sum[0][k], share);
   }
   pass();
-  const float whole = static_cast<float>(band.before + rows), part = static_cast<float>(rows) / whole;
-  for (int k = 0; k < WIDE; ++k) {
-    const auto write = [&](int row, V value) TC_LAMBDA_INLINE {
-      float* to = band.at + row * band.pitch + k * VL;
-      PARTIAL ? v_store_n(to, value, left) : v_store(to, value);
-    };
-    // Distances from the chunk's own mean, which is d away from the one so far, then from the joint mean.
-    const V d = v_mul(sum[0][k], share);
-    V distance = v_max(v_zero(), v_fma(v_neg(d), sum[0][k], squares[0][k]));
-    if (band.before > 0) {
-      distance = v_fma(v_mul(d, d), v_set1(static_cast<float>(band.before) * part), distance);
-      distance = v_add(distance, read(band.at + BAND_DISTANCE * band.pitch + k * VL));
-    }
-    write(BAND_COUNT, v_set1(whole));
-    write(BAND_MEAN, v_fma(d, v_set1(part), middle[k]));
-    write(BAND_DISTANCE, distance);
-  }
+  for (int k = 0; k < WIDE; ++k) join_sums<PARTIAL>(band, k * VL, middle[k], sum[0][k], squares[0][k], rows, left);
 }
 
 // Joins `rows` pixels of `columns` channels, `pitch` floats from pixel to pixel, to a band.

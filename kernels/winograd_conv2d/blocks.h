@@ -1,10 +1,11 @@
 // winograd_conv2d by blocks of tiles: transform the inputs of a block, then for each panel of output channels multiply point by point and
 // transform back into the image. REACH block's transformed inputs and one panel's products stay in the second-level cache.
 //
-// Work items are blocks, times groups of panels when there are few blocks. Include simd/gemm.h and define WINO_M first.
+// Work items are blocks (groups of them when there are fewer bands of statistics), times groups of panels when there are few. Include simd/gemm.h and define WINO_M first.
 #ifndef TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 #define TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 
+#include "simd/statistics.h"
 #include "winograd_conv2d/transform.h"
 #include "winograd_conv2d/winograd.h"
 
@@ -14,7 +15,7 @@ enum { SIDE = WINO_M, REACH = SIDE + 2, POINTS = REACH * REACH };
 
 struct Plan {
   Winograd v;
-  int64_t blocks, panels, splits;  // splits: items that share a block's panels
+  int64_t blocks, groups, panels, splits;  // groups of blocks; splits: items that share a group's panels
   int64_t block;                   // tiles of all blocks but the last
   bool packs;                      // transformed inputs are packed by simd/gemm_packed.h
   int64_t in_gap, out_gap;         // floats between two points' matrices of transformed inputs and products
@@ -41,8 +42,9 @@ inline Plan plan_of(const tc_call* call) {
   const int64_t least = (v.tiles + v.p->block - 1) / v.p->block, even = (v.tiles + least - 1) / least;
   plan.block = even + unit - 1 < v.p->block ? (even + unit - 1) / unit * unit : v.p->block;
   plan.blocks = (v.tiles + plan.block - 1) / plan.block;
+  plan.groups = group_count(v, plan.blocks);
   plan.panels = panel_count(v.padded, v.p->panel);
-  const int64_t wanted = plan.blocks >= 8 ? 1 : (8 + plan.blocks - 1) / plan.blocks;
+  const int64_t wanted = plan.groups >= 8 ? 1 : (8 + plan.groups - 1) / plan.groups;
   plan.splits = wanted < plan.panels ? wanted : plan.panels;
   plan.in_gap = (v.p->block + (plan.packs ? SPARE_TILES : 0)) * v.pitch + POINT_GAP;
   plan.out_gap = v.p->block * v.width + POINT_GAP;
@@ -222,9 +224,23 @@ struct Target {
   int64_t rows, columns;                     // inside
   V lo, hi;
   bool early;  // the residual is added before the activation
+  Band band;   // of the first channel
 };
 
-// One vector of channels of a tile: A^T m A + bias (+ residual), clamped; `n` of its lanes are stored.
+// What the pixels of a tile add to a band: in two sets, as adds wait for each other.
+struct Sums {
+  V middle, sum[2], squares[2];
+
+  TC_INLINE void add(int set, V x) {
+    const V d = v_sub(x, middle);
+    sum[set] = v_add(sum[set], d);
+    squares[set] = v_fma(d, d, squares[set]);
+  }
+};
+
+// One vector of channels of a tile: A^T m A + bias (+ residual), clamped; `n` of its lanes are stored. COUNTED: neither clamped nor with
+// residual, but joined to the band.
+template <bool COUNTED>
 TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t width, const float* bias, int64_t n, const Target& t,
                                     int64_t channel) {
   V half[SIDE][REACH];
@@ -243,6 +259,11 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
   }
   const V b = n >= VL ? v_load(bias) : v_load_n(bias, n);
   const bool whole = n >= VL && t.columns == SIDE && !t.early;
+  Sums s = {};
+  if (COUNTED) {
+    const float* mean = t.band.at + BAND_MEAN * t.band.pitch + channel;
+    s = {n >= VL ? v_load(mean) : v_load_n(mean, n), {v_zero(), v_zero()}, {v_zero(), v_zero()}};
+  }
   float* line = t.y + channel;
   for (int i = 0; i < t.rows; ++i, line += t.y_row) {
     V y[SIDE];
@@ -250,14 +271,23 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
     float* to = line;
     if (whole) {
 #pragma clang loop unroll(full)
-      for (int j = 0; j < SIDE; ++j, to += t.y_column) v_store(to, Full::clamp(v_add(y[j], b), t.lo, t.hi));
+      for (int j = 0; j < SIDE; ++j, to += t.y_column) {
+        const V x = v_add(y[j], b);
+        if (COUNTED) s.add(j % 2, x);
+        v_store(to, COUNTED ? x : Full::clamp(x, t.lo, t.hi));
+      }
       continue;
     }
     for (int j = 0; j < t.columns; ++j, to += t.y_column) {
       V x = v_add(y[j], b);
+      if (COUNTED) s.add(j % 2, x);
       if (t.early) x = v_add(x, v_load_n(t.residual + i * t.r_row + j * t.r_column + channel, n));
-      v_store_n(to, Full::clamp(x, t.lo, t.hi), n);
+      v_store_n(to, COUNTED ? x : Full::clamp(x, t.lo, t.hi), n);
     }
+  }
+  if (COUNTED) {
+    const V sum = v_add(s.sum[0], s.sum[1]), squares = v_add(s.squares[0], s.squares[1]);
+    (n >= VL ? join_sums<false> : join_sums<true>)(t.band, channel, s.middle, sum, squares, t.rows * t.columns, n);
   }
 }
 
@@ -286,17 +316,32 @@ inline Target target_of(const Winograd& v, const Epilogue& e, const TileAt& at) 
   return t;
 }
 
-// Products of channels [column, column + width) back into the image, for tiles from `first` on.
-inline void finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products) {
+// A band's first tile: its mean is known when it is stored.
+inline void begin_band(const Target& t, int64_t column, int64_t n) {
+  Band band = {t.band.at + column, t.band.pitch, 0};
+  for (int64_t i = 0; i < t.rows; ++i, band.before += t.columns) {
+    add_statistics(band, t.y + i * t.y_row + column, t.y_column, t.columns, n);
+  }
+}
+
+// Products of channels [column, column + width) back into the image, for tiles from `first` on. `band`: without address when there are no
+// statistics. Returns how many pixels the band has now.
+inline int64_t finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products, Band band) {
   const Winograd& v = plan.v;
   const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope};
   const int64_t n = v.oc - column < width ? v.oc - column : width;
   TileAt at = tile_at(v, first);
   for (int64_t tile = 0; tile < tiles; ++tile, at = next_tile(v, first + tile, at)) {
-    const Target t = target_of(v, e, at);
+    Target t = target_of(v, e, at);
     if (t.rows == 0 || t.columns == 0) continue;
+    t.band = band;
+    const auto transform = band.before > 0 ? transform_products<true> : transform_products<false>;
     for (int64_t j = 0; j < n; j += VL) {
-      transform_products(products + tile * width + j, plan.out_gap, width, v.bias + column + j, n - j, t, column + j);
+      transform(products + tile * width + j, plan.out_gap, width, v.bias + column + j, n - j, t, column + j);
+    }
+    if (band.at != nullptr) {
+      if (band.before == 0) begin_band(t, column, n);
+      band.before += t.rows * t.columns;
     }
     if (!needs_finish(e)) continue;
     const float* slope = v.slope == nullptr ? nullptr : v.slope + column;
@@ -305,30 +350,44 @@ inline void finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t
       finish(e, (int)t.columns, n, slope, residual, t.r_column, t.y + i * t.y_row + column, t.y_column);
     }
   }
+  return band.before;
 }
 
 int64_t work(const tc_call* call) {
   const Plan plan = plan_of(call);
-  return plan.blocks * plan.splits;
+  return plan.groups * plan.splits;
+}
+
+// One split's panels of a block that is transformed; returns how many pixels the band has then.
+inline int64_t run_panels(const Plan& plan, int64_t block, int64_t split, const Band& band, const float* in, float* products) {
+  const Winograd& v = plan.v;
+  const int64_t first = block_begin(plan, block), tiles = block_begin(plan, block + 1) - first;
+  const int64_t last = plan.panels * (split + 1) / plan.splits;
+  int64_t column = panel_start(plan.panels * split / plan.splits, v.padded, v.p->panel), pixels = 0;
+  for (int64_t i = plan.panels * split / plan.splits; i < last; ++i) {
+    const int32_t width = panel_width(column, v.padded, v.p->panel);
+    multiply(plan, tiles, v.weight + column * v.c * POINTS, width, in, products);
+    pixels = finish_panel(plan, first, tiles, column, width, products, band);
+    column += width;
+  }
+  return pixels;
 }
 
 void run(const tc_call* call, int64_t begin, int64_t end) {
   const Plan plan = plan_of(call);
-  const Winograd& v = plan.v;
   float* in = (float*)call->scratch;
   float* products = in + POINTS * plan.in_gap;
   float* strip = products + POINTS * plan.out_gap;
+  int64_t ready = -1;  // the block that is transformed
+  if (begin == 0) clear_bands(plan.v, plan.groups);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t block = item / plan.splits, split = item % plan.splits;
-    const int64_t first = block_begin(plan, block), tiles = block_begin(plan, block + 1) - first;
-    if (item == begin || split == 0) transform_block(plan, first, first + tiles, strip, in);
-    const int64_t last = plan.panels * (split + 1) / plan.splits;
-    int64_t column = panel_start(plan.panels * split / plan.splits, v.padded, v.p->panel);
-    for (int64_t i = plan.panels * split / plan.splits; i < last; ++i) {
-      const int32_t width = panel_width(column, v.padded, v.p->panel);
-      multiply(plan, tiles, v.weight + column * v.c * POINTS, width, in, products);
-      finish_panel(plan, first, tiles, column, width, products);
-      column += width;
+    const int64_t group = item / plan.splits;
+    Band band = {};
+    if (plan.v.statistics != nullptr) band = {band_at(*plan.v.statistics, 0, group), plan.v.statistics->strides[2], 0};
+    for (int64_t block = plan.blocks * group / plan.groups; block < plan.blocks * (group + 1) / plan.groups; ++block) {
+      if (block != ready) transform_block(plan, block_begin(plan, block), block_begin(plan, block + 1), strip, in);
+      ready = block;
+      band.before = run_panels(plan, block, item % plan.splits, band, in, products);
     }
   }
 }

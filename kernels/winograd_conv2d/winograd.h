@@ -6,6 +6,7 @@
 #ifndef TIERCAST_WINOGRAD_CONV2D_H_
 #define TIERCAST_WINOGRAD_CONV2D_H_
 
+#include "channel_statistics/bands.h"
 #include "conv2d/padding.h"
 #include "simd/panels.h"
 #include "tiercast/kernel.h"
@@ -41,6 +42,7 @@ enum { SPARE_TILES = 3 + 12 };
 struct Winograd {
   const tc_winograd_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
+  const tc_view* statistics;        // of y, [1, bands, 3, OC]; NULL when none are asked for
   const float *weight, *bias, *slope;
   int64_t n, c, oc, padded;
   int64_t pitch, width;  // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
@@ -57,6 +59,7 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
   v.bias = (const float*)call->inputs[WINO_BIAS].data;
   v.slope = (const float*)call->inputs[WINO_SLOPE].data;
   v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[WINO_RESIDUAL];
+  v.statistics = call->output_count > 1 ? &call->outputs[1] : nullptr;
   v.n = v.x->dims[0];
   v.c = v.x->dims[3];
   v.oc = v.y->dims[3];
@@ -67,6 +70,21 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
   v.columns = axis_of(v.x->dims[2], v.y->dims[2], v.p->dilations[1], v.p->pads[1], m);
   v.tiles = v.n * v.rows.phases * v.rows.tiles * v.columns.phases * v.columns.tiles;
   return v;
+}
+
+// Into how many groups `pieces` of work fall: with statistics there is at most one per band, which is written by one item.
+inline int64_t group_count(const Winograd& v, int64_t pieces) {
+  return v.statistics == nullptr ? pieces : smaller(pieces, v.statistics->dims[1]);
+}
+
+// Empties the bands that no group has, where there are statistics.
+inline void clear_bands(const Winograd& v, int64_t groups) {
+  for (int64_t i = groups; v.statistics != nullptr && i < v.statistics->dims[1]; ++i) {
+    for (int64_t row = 0; row < 3; ++row) {
+      float* to = band_at(*v.statistics, 0, i) + row * v.statistics->strides[2];
+      for (int64_t c = 0; c < v.oc; ++c) to[c] = 0.0f;
+    }
+  }
 }
 
 // Scratch of one thread: transformed inputs of a block, products of one panel, one strip.

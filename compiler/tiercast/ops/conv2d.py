@@ -43,6 +43,9 @@ class Conv2d(Op):
 
     x f32 or f16 [N,H,W,C]; weight constant [OC,C/group,KH,KW]; bias, slope constant [OC]; residual like y.
     pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
+    `statistics`: 0, or the bands of a second output f32 [1,statistics,3,OC] that ChannelNorm takes of y: the
+    statistics of some of its pixels each, without regard to their order, or of none; of one image, and where y
+    is sums without activation or residual.
     Output like x [N,OH,OW,OC], OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
     """
 
@@ -59,6 +62,7 @@ class Conv2d(Op):
         "alpha": 0.0,
         "beta": 0.0,
         "residual_mode": "none",
+        "statistics": 0,
     }
     strided_inputs = True
     strided_outputs = True
@@ -98,7 +102,13 @@ class Conv2d(Op):
                 f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
             )
         out_size = window_size(node, height, 0), window_size(node, width, 1)
-        return [(dtype(x), (batch, *out_size, weight.shape[0]))]
+        made = [(dtype(x), (batch, *out_size, weight.shape[0]))]
+        bands = int(attr(node, "statistics"))
+        if bands == 0:
+            return made
+        if (reason := statistics_refusal(node)) is not None or not 0 < bands <= math.prod(out_size):
+            raise GraphError(f"{where(node)}: {bands} bands of statistics: {reason or 'not 1 per pixel at most'}")
+        return [*made, (ir.DataType.FLOAT, (1, bands, 3, weight.shape[0]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call, by the algorithm that is expected to be fastest among those that are exact enough."""
@@ -157,6 +167,8 @@ class Conv2d(Op):
             scratch_bytes=((0 if in_place and row.isa != "neon" else block) + REPACKED_COLUMNS) * k * 4,
             refused=refused,
         )
+        if attr(node, "statistics"):
+            low.call(node, low.choose("channel_statistics_f32f32"), [node.outputs[0]], [node.outputs[1]], {})
 
     def macs(self, node: ir.Node) -> int:
         """Output elements times taps times channels of a group."""
@@ -180,6 +192,21 @@ def _repeat_channels(layout: Layouter, image: ir.Value, times: int) -> ir.Value:
     dims = (*outer, channels, times)
     steps = (*dense_strides(shape(image)), 0)
     return emit_copy(layout, image, list(zip(dims, steps, strict=True)), (*outer, channels * times))
+
+
+def statistics_refusal(node: ir.Node) -> str | None:
+    """Why a Conv2d can't give statistics of its result, None when it can."""
+    x = node.inputs[0]
+    assert x is not None
+    if dtype(x) != ir.DataType.FLOAT:
+        return "they are of f32 only"
+    if shape(x)[0] != 1:
+        return f"they are of one image, it has {shape(x)[0]}"
+    if attr(node, "dilations") != [1, 1]:
+        return f"it is dilated by {attr(node, 'dilations')}"
+    if attr(node, "activation") != "none" or attr(node, "residual_mode") != "none":
+        return "it has an activation or a residual"
+    return None
 
 
 def _predicted_us(node: ir.Node, allowed: Sequence[int], low: Lowering) -> dict[str, float]:

@@ -127,7 +127,7 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
             None if slope is None else low.const(panels.pad(slope), "slope"),
             residual,
         ],
-        outputs=[node.outputs[0]],
+        outputs=list(node.outputs),
         params={
             "kernel": [3, 3],
             "strides": [1, 1],
