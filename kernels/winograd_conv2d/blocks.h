@@ -1,7 +1,8 @@
 // winograd_conv2d by blocks of tiles: transform the inputs of a block, then for each panel of output channels multiply point by point and
 // transform back into the image. REACH block's transformed inputs and one panel's products stay in the second-level cache.
 //
-// Work items are blocks (groups of them when there are fewer bands of statistics), times groups of panels when there are few. Include simd/gemm.h and define WINO_M first.
+// Work items are blocks (groups of them when there are fewer bands of statistics), times groups of panels when there are few. Include
+// simd/gemm.h and define WINO_M first.
 #ifndef TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 #define TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 
@@ -16,9 +17,9 @@ enum { SIDE = WINO_M, REACH = SIDE + 2, POINTS = REACH * REACH };
 struct Plan {
   Winograd v;
   int64_t blocks, groups, panels, splits;  // groups of blocks; splits: items that share a group's panels
-  int64_t block;                   // tiles of all blocks but the last
-  bool packs;                      // transformed inputs are packed by simd/gemm_packed.h
-  int64_t in_gap, out_gap;         // floats between two points' matrices of transformed inputs and products
+  int64_t block;                           // tiles of all blocks but the last
+  bool packs;                              // transformed inputs are packed by simd/gemm_packed.h
+  int64_t in_gap, out_gap;                 // floats between two points' matrices of transformed inputs and products
 };
 
 enum { LEAST_PACKED = 2 };  // so few tiles are read as they lie
@@ -326,7 +327,8 @@ inline void begin_band(const Target& t, int64_t column, int64_t n) {
 
 // Products of channels [column, column + width) back into the image, for tiles from `first` on. `band`: without address when there are no
 // statistics. Returns how many pixels the band has now.
-inline int64_t finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products, Band band) {
+inline int64_t finish_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products,
+                            Band band) {
   const Winograd& v = plan.v;
   const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope};
   const int64_t n = v.oc - column < width ? v.oc - column : width;

@@ -43,9 +43,8 @@ class Conv2d(Op):
 
     x f32 or f16 [N,H,W,C]; weight constant [OC,C/group,KH,KW]; bias, slope constant [OC]; residual like y.
     pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
-    `statistics`: 0, or the bands of a second output f32 [1,statistics,3,OC] that ChannelNorm takes of y: the
-    statistics of some of its pixels each, without regard to their order, or of none; of one image, and where y
-    is sums without activation or residual.
+    statistics: 0, or the bands of a second output f32 [1,bands,3,OC], which ChannelNorm takes: statistics of
+    some of y's pixels each, or of none. Of one image, of sums without activation or residual.
     Output like x [N,OH,OW,OC], OH = (H + top + bottom - (KH - 1) * dilation - 1) // stride + 1.
     """
 
@@ -106,8 +105,10 @@ class Conv2d(Op):
         bands = int(attr(node, "statistics"))
         if bands == 0:
             return made
-        if (reason := statistics_refusal(node)) is not None or not 0 < bands <= math.prod(out_size):
-            raise GraphError(f"{where(node)}: {bands} bands of statistics: {reason or 'not 1 per pixel at most'}")
+        reason = statistics_refusal(node)
+        if reason is not None or not 0 < bands <= math.prod(out_size):
+            why = reason or "there may be one per pixel at most"
+            raise GraphError(f"{where(node)}: statistics={bands}: {why}")
         return [*made, (ir.DataType.FLOAT, (1, bands, 3, weight.shape[0]))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
