@@ -115,9 +115,51 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
 #define TC_HIGH(c0, c1) "fmin v" #c0 ".4s, v" #c0 ".4s, v1.4s\n fmin v" #c1 ".4s, v" #c1 ".4s, v1.4s\n"
 #define TC_STORE(c0, c1) "st1 {v" #c0 ".4s-v" #c1 ".4s}, [%[c]], %[ldc]\n"
 
-// The main tile: 9 to 12 rows by 8 columns. Its loop over four k is 96 FMAs, five loads and two instructions of loop; each load of A or B
-// takes the place of what was just used up, which cores that rename registers run at their FMA rate. In C++ the compiler splits the loads
-// and spills.
+#if defined(TC_IN_ORDER)
+// In-order cores wait for a load that is used at once, and Cortex-A53 and A55 for the write of an address that moved: the loads of one k
+// stand together, a k ahead, with eight FMAs of the last one between them and their use, and addresses move once in four k. What goes in
+// is k's A in v2-v4 and B in v6-v7, and the last rows of the k before (zeros at first) in v5 and v0-v1; the k that is loaded when fewer
+// than five are left is loaded again below.
+#define TC_NEXT(a0, a1, a2, at_a, b0, b1, at_b) \
+  "ldp q" #a0 ", q" #a1 ", [%[a], #" #at_a "]\n ldr q" #a2 ", [%[a], #" #at_a " + 32]\n ldp q" #b0 ", q" #b1 ", [%[b], #" #at_b "]\n"
+#define TC_TWO_STEPS(a0, b0, a1, b1) \
+  TC_ROWS2(5, 0, 1)                  \
+  TC_ROWS1(3, 6, 7)                  \
+  TC_ROWS2(4, 6, 7) TC_NEXT(3, 4, 5, a0, 0, 1, b0) TC_ROWS0(2, 6, 7) TC_ROWS0(3, 0, 1) TC_ROWS1(4, 0, 1) TC_NEXT(2, 3, 4, a1, 6, 7, b1)
+#define TC_MAIN_LOOP \
+  "cbz %[k], 6f\n" \
+  TC_NEXT(2, 3, 4, 0, 6, 7, 0) \
+  "add %[a], %[a], #48\n add %[b], %[b], #32\n" \
+  "movi v0.4s, #0\n movi v1.4s, #0\n movi v5.4s, #0\n" \
+  "subs %[k], %[k], #5\n" \
+  "b.lt 4f\n" \
+  "3:\n" TC_TWO_STEPS(0, 0, 48, 32) TC_TWO_STEPS(96, 64, 144, 96) \
+  "add %[a], %[a], #192\n add %[b], %[b], #128\n" \
+  "subs %[k], %[k], #4\n" \
+  "b.ge 3b\n" \
+  "4:\n" TC_ROWS2(5, 0, 1) \
+  "sub %[a], %[a], #48\n sub %[b], %[b], #32\n" \
+  "add %[k], %[k], #5\n"
+#else
+// Each load of A or B takes the place of what was just used up, which cores that rename registers run at their FMA rate.
+#define TC_MAIN_LOOP \
+  "subs %[k], %[k], #4\n" \
+  "b.lt 4f\n" \
+  "3:\n" \
+  "ld1 {v0.4s-v3.4s}, [%[a]], #64\n" \
+  "ld1 {v4.4s-v7.4s}, [%[b]], #64\n" TC_ROWS0(0, 4, 5) TC_ROWS1(1, 4, 5) TC_ROWS2(2, 4, 5) TC_ROWS0(3, 6, 7) \
+  "ld1 {v0.4s-v3.4s}, [%[a]], #64\n" TC_ROWS1(0, 6, 7) TC_ROWS2(1, 6, 7) \
+  "ld1 {v4.4s-v7.4s}, [%[b]], #64\n" TC_ROWS0(2, 4, 5) TC_ROWS1(3, 4, 5) \
+  "ld1 {v0.4s-v3.4s}, [%[a]], #64\n" TC_ROWS2(0, 4, 5) TC_ROWS0(1, 6, 7) TC_ROWS1(2, 6, 7) TC_ROWS2(3, 6, 7) \
+  "subs %[k], %[k], #4\n" \
+  "b.ge 3b\n" \
+  "4:\n" \
+  "ands %[k], %[k], #3\n" \
+  "b.eq 6f\n"
+#endif
+
+// The main tile: 9 to 12 rows by 8 columns. Its loop over four k is 96 FMAs, five loads and two instructions of loop (12 loads and four on
+// in-order cores). In C++ the compiler splits the loads and spills.
 TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) {
   const float *b = s.b, *residual = s.residual;
   float* c = s.c;
@@ -127,20 +169,7 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
       "ld1 {v0.4s-v1.4s}, [%[bias]]\n"
       "cbnz %[residual], 1f\n" TC_NINE(TC_BIAS) TC_BIAS(26, 27) TC_BIAS(28, 29) TC_BIAS(30, 31)
       "b 2f\n"
-      "1:\n" TC_NINE(TC_RESIDUAL) TC_REST(TC_RESIDUAL, 2)
-      "subs %[k], %[k], #4\n"
-      "b.lt 4f\n"
-      "3:\n"
-      "ld1 {v0.4s-v3.4s}, [%[a]], #64\n"
-      "ld1 {v4.4s-v7.4s}, [%[b]], #64\n" TC_ROWS0(0, 4, 5) TC_ROWS1(1, 4, 5) TC_ROWS2(2, 4, 5) TC_ROWS0(3, 6, 7)
-      "ld1 {v0.4s-v3.4s}, [%[a]], #64\n" TC_ROWS1(0, 6, 7) TC_ROWS2(1, 6, 7)
-      "ld1 {v4.4s-v7.4s}, [%[b]], #64\n" TC_ROWS0(2, 4, 5) TC_ROWS1(3, 4, 5)
-      "ld1 {v0.4s-v3.4s}, [%[a]], #64\n" TC_ROWS2(0, 4, 5) TC_ROWS0(1, 6, 7) TC_ROWS1(2, 6, 7) TC_ROWS2(3, 6, 7)
-      "subs %[k], %[k], #4\n"
-      "b.ge 3b\n"
-      "4:\n"
-      "ands %[k], %[k], #3\n"
-      "b.eq 6f\n"
+      "1:\n" TC_NINE(TC_RESIDUAL) TC_REST(TC_RESIDUAL, 2) TC_MAIN_LOOP
       "5:\n"
       "ld1 {v0.4s-v2.4s}, [%[a]], #48\n"
       "ld1 {v4.4s-v5.4s}, [%[b]], #32\n" TC_ROWS0(0, 4, 5) TC_ROWS1(1, 4, 5) TC_ROWS2(2, 4, 5)
@@ -158,6 +187,11 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
       : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",
         "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
+#undef TC_MAIN_LOOP
+#if defined(TC_IN_ORDER)
+#undef TC_TWO_STEPS
+#undef TC_NEXT
+#endif
 #undef TC_STORE
 #undef TC_HIGH
 #undef TC_LOW

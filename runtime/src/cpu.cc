@@ -6,11 +6,13 @@
 #include <cpuid.h>
 #elif (defined(__aarch64__) || defined(__arm__)) && defined(__linux__)
 #include <sys/auxv.h>
+
+#include "cores.h"
 #endif
 
 namespace {
 
-constexpr const char* kNames[TC_CPU_FEATURE_COUNT] = {"avx2", "avx512", "vnni", "neon", "fp16", "dotprod", "i8mm"};
+constexpr const char* kNames[TC_CPU_FEATURE_COUNT] = {"avx2", "avx512", "vnni", "neon", "fp16", "dotprod", "i8mm", "ooo"};
 
 constexpr bool has(uint64_t word, int bit) { return ((word >> bit) & 1) != 0; }
 
@@ -40,6 +42,17 @@ uint64_t detect() {
 
 #elif defined(__aarch64__) && defined(__linux__)
 
+// Whether some usable core is out of order. Linux shows every core's MIDR, or lets a thread read that of the core it is on; where it does
+// neither, dot products came with the first big cores that have them (and with A55).
+bool out_of_order(uint64_t hwcap) {
+  const tiercast::Order order = tiercast::read_order(tiercast::kCoresFolder);
+  if (order != tiercast::Order::unknown) return order != tiercast::Order::in_order;
+  if (!has(hwcap, 11)) return has(hwcap, 20);  // CPUID, ASIMDDP
+  uint64_t midr = 0;
+  __asm__("mrs %0, midr_el1" : "=r"(midr));
+  return !tiercast::is_in_order(midr);
+}
+
 uint64_t detect() {
   const uint64_t hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
   uint64_t features = 0;
@@ -47,6 +60,7 @@ uint64_t detect() {
   if (has(hwcap, 9) && has(hwcap, 10)) features |= TC_CPU_FP16;  // FPHP, ASIMDHP
   if (has(hwcap, 20)) features |= TC_CPU_DOTPROD;                // ASIMDDP
   if (has(hwcap2, 13)) features |= TC_CPU_I8MM;                  // I8MM
+  if (out_of_order(hwcap)) features |= TC_CPU_OOO;
   return features;
 }
 

@@ -133,14 +133,26 @@ void run_step(tc_session* session, const BoundStep& step) {
   session->pool.run(run_grains, &job, static_cast<int32_t>(job.grains));
 }
 
+// On which cores the options, else the package's target, want threads to run.
+tc_cores wanted_cores(const tc_session& session, const tc_options& options) {
+  const tc_cores wanted = static_cast<tc_cores>(TC_CORES_ALL + static_cast<int32_t>(session.package.plan->cores()));
+  return options.cores == TC_CORES_PACKAGE ? wanted : options.cores;
+}
+
+// What kernels may need: little cores are not out of order where others are.
+uint64_t usable_features(const tc_session& session, const tc_options& options) {
+  const uint64_t features = tc_cpu_features() & options.cpu_features;
+  if ((features & TC_CPU_OOO) == 0 || wanted_cores(session, options) != TC_CORES_LITTLE) return features;
+  return tiercast::read_order(tiercast::kCoresFolder) == tiercast::Order::mixed ? features & ~uint64_t{TC_CPU_OOO} : features;
+}
+
 // Starts as many threads as the options, the package's target and the CPU's cores ask for.
 tc_status start_threads(tc_session* session, const tc_options& options, tc_error* error) {
   const tiercast::fb::Plan& plan = *session->package.plan;
-  const tc_cores wanted = static_cast<tc_cores>(TC_CORES_ALL + static_cast<int32_t>(plan.cores()));
-  const tc_cores choice = options.cores == TC_CORES_PACKAGE ? wanted : options.cores;
+  const tc_cores choice = wanted_cores(*session, options);
   session->pinned = choice != TC_CORES_ALL;
   tiercast::Core cores[tiercast::kMaxCores];
-  const int32_t usable = tiercast::read_cores(session->pinned ? "/sys/devices/system/cpu" : nullptr, cores);
+  const int32_t usable = tiercast::read_cores(session->pinned ? tiercast::kCoresFolder : nullptr, cores);
   const int32_t chosen = tiercast::choose_cores(cores, usable, choice, &session->cores);
   int32_t threads = options.threads;
   if (threads == 0) {
@@ -153,7 +165,7 @@ tc_status start_threads(tc_session* session, const tc_options& options, tc_error
 
 // Everything after verification.
 tc_status make_ready(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
-  const uint64_t features = tc_cpu_features() & options.cpu_features;
+  const uint64_t features = usable_features(*session, options);
   tc_status status = make_ports(session, error);
   if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
   if (status == TC_OK) status = start_threads(session, options, error);

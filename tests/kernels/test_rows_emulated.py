@@ -78,7 +78,7 @@ def test_dispatch_follows_the_cpu(row: Row, folder: Path) -> None:
     oldest = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a53")}
     middle = {step["kernel"] for step in bound_kernels(package, "linux-arm64", "cortex-a76")}
     assert row.name in newest and row.name not in oldest
-    assert (row.name in middle) == (row.needs <= {"neon", "fp16", "dotprod"})
+    assert (row.name in middle) == (row.needs <= {"neon", "fp16", "dotprod", "ooo"})
 
 
 @pytest.mark.qemu("linux-arm64")

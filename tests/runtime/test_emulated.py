@@ -17,8 +17,9 @@ ARMS = ("linux-arm64", "linux-armv7")
 # What each of qemu's models has, of what kernels may need.
 FEATURES = {
     ("linux-arm64", "cortex-a53"): "neon",
-    ("linux-arm64", "cortex-a76"): "neon,fp16,dotprod",
-    ("linux-arm64", "max"): "neon,fp16,dotprod,i8mm",
+    ("linux-arm64", "cortex-a76"): "neon,fp16,dotprod,ooo",
+    ("linux-arm64", "cortex-a72"): "neon,ooo",
+    ("linux-arm64", "max"): "neon,fp16,dotprod,i8mm,ooo",
     ("linux-armv7", "cortex-a9"): "none",  # NEON, but without VFPv4
     ("linux-armv7", "cortex-a15"): "neon",
 }

@@ -103,4 +103,4 @@ def _emulated_cpu(row: Row) -> str:
     """The least of the emulator's CPUs that can run the row, so that none of more merit is bound."""
     if row.needs <= {"neon"}:
         return "cortex-a53"
-    return "cortex-a76" if row.needs <= {"neon", "fp16", "dotprod"} else "max"
+    return "cortex-a76" if row.needs <= {"neon", "fp16", "dotprod", "ooo"} else "max"

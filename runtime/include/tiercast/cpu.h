@@ -10,9 +10,10 @@
 extern "C" {
 #endif
 
-enum { TC_CPU_FEATURE_COUNT = 7 };
+enum { TC_CPU_FEATURE_COUNT = 8 };
 
-// The tc_cpu_feature bits that this CPU has and this operating system saves across context switches. Thread-safe; no state.
+// The tc_cpu_feature bits that this CPU has and this operating system saves across context switches. TC_CPU_OOO: some core that the
+// calling thread may run on is out of order; where cores don't tell their model, that they have dot products. Thread-safe; no state.
 TC_API uint64_t tc_cpu_features(void);
 
 // The name of bit `index` (0 .. TC_CPU_FEATURE_COUNT-1) as kernels.toml writes it, e.g. "avx2"; NULL when out of range. Static text.

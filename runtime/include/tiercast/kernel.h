@@ -33,8 +33,9 @@ typedef enum tc_cpu_feature {
   TC_CPU_VNNI = 1 << 2,     // AVX512-VNNI
   TC_CPU_NEON = 1 << 3,     // AArch64 Advanced SIMD, or ARMv7 NEON with VFPv4
   TC_CPU_FP16 = 1 << 4,     // ARMv8.2 half-precision arithmetic
-  TC_CPU_DOTPROD = 1 << 5,  // ARMv8.2 SDOT/UDOT; in practice: an out-of-order core, A75 or newer (or A55)
+  TC_CPU_DOTPROD = 1 << 5,  // ARMv8.2 SDOT/UDOT
   TC_CPU_I8MM = 1 << 6,     // ARMv8.6 SMMLA
+  TC_CPU_OOO = 1 << 7,      // an AArch64 core that runs instructions out of order
 } tc_cpu_feature;
 
 // One operand. `strides` are in elements; `dims[i] >= 1`; an absent optional operand has data == NULL and rank 0.
