@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <initializer_list>
 #include <string>
@@ -11,7 +12,10 @@
 
 using tiercast::choose_cores;
 using tiercast::Core;
+using tiercast::is_in_order;
+using tiercast::Order;
 using tiercast::read_cores;
+using tiercast::read_order;
 
 namespace {
 
@@ -61,11 +65,53 @@ void test_this_machine() {
   CHECK(expected == nullptr || found == expected);
 }
 
+constexpr uint64_t kA53 = 0x410fd034, kA55 = 0x412fd050, kA76 = 0x414fd0b1, kKryo = 0x51af8014;
+
+void test_designs() {
+  CHECK(is_in_order(kA53) && is_in_order(kA55) && is_in_order(0x410fd460));
+  CHECK(!is_in_order(kA76) && !is_in_order(kKryo));
+  CHECK(!is_in_order(0x510fd034));  // A53's number, but of another maker
+}
+
+// Lays main ID registers under `folder` for the cores that this thread may run on, `even` and `odd` by turns.
+void lay_registers(const std::string& folder, uint64_t even, uint64_t odd) {
+  Core cores[tiercast::kMaxCores];
+  const int32_t count = read_cores(nullptr, cores);
+  for (int32_t i = 0; i < count; ++i) {
+    std::string path = folder;
+    for (const std::string& part : {"/cpu" + std::to_string(cores[i].number), std::string("/regs"), std::string("/identification")}) {
+      path += part;
+      mkdir(path.c_str(), 0700);
+    }
+    FILE* file = fopen((path + "/midr_el1").c_str(), "w");
+    CHECK(file != nullptr);
+    fprintf(file, "0x%016llx\n", static_cast<unsigned long long>(i % 2 == 0 ? even : odd));
+    fclose(file);
+  }
+}
+
+void test_order() {
+  CHECK(read_order("/nonexistent") == Order::unknown);
+  char folder[] = "/tmp/cores_test.XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  Core cores[tiercast::kMaxCores];
+  lay_registers(folder, kA53, kA55);
+  CHECK(read_order(folder) == Order::in_order);
+  lay_registers(folder, kA76, kKryo);
+  CHECK(read_order(folder) == Order::out_of_order);
+  lay_registers(folder, kA53, kA76);
+  CHECK(read_order(folder) == (read_cores(nullptr, cores) > 1 ? Order::mixed : Order::in_order));
+  lay_registers(folder, kA76, 0);  // some core does not tell
+  CHECK(read_order(folder) == (read_cores(nullptr, cores) > 1 ? Order::unknown : Order::out_of_order));
+}
+
 }  // namespace
 
 int main() {
   test_choices();
   test_unknown_machine();
   test_this_machine();
+  test_designs();
+  test_order();
   return test_result();
 }

@@ -101,7 +101,7 @@ class Conv2d(Op):
                 f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
             )
         out_size = window_size(node, height, 0), window_size(node, width, 1)
-        made = [(dtype(x), (batch, *out_size, weight.shape[0]))]
+        made: list[tuple[ir.DataType, tuple[int, ...]]] = [(dtype(x), (batch, *out_size, weight.shape[0]))]
         bands = int(attr(node, "statistics"))
         if bands == 0:
             return made
