@@ -66,7 +66,9 @@ inline void run_tile(const Strip& s, const StripRows& rows, int64_t ox, int64_t 
     const int64_t column = i < used ? pad_index(left + i * s.dilation, s.w, s.pad_mode) : -1;
     at.offsets[i] = column < 0 ? -1 : column * s.x_pitch;
   }
-  (rows.count == TILE_ROWS ? tiles.edge : tiles.single)(s.filter, at, begin, end);
+  const int64_t half = tiles.kernel / 2, last = left + (used - 1 - half) * s.dilation;
+  const bool border = count == tiles.columns && left + half * s.dilation >= 0 && last < s.w;
+  (rows.count != TILE_ROWS ? tiles.single : border ? tiles.border : tiles.edge)(s.filter, at, begin, end);
 }
 
 // Channels [begin, end) of the rows, at least VL. A last tile starts early and computes some columns again.

@@ -146,7 +146,7 @@ inline bool pairs_pay(const Product& p, const Tile* tiles, int count) {
 inline bool in_registers(const Epilogue& e, int32_t width, bool pairs) {
 #if defined(__AVX512F__)
   const bool vectors = width >= Thin::N;
-#elif defined(__AVX2__)
+#elif defined(TC_ACTIVATES)
   const bool vectors = width >= Full::N;
 #else
   const bool vectors = false;

@@ -52,12 +52,16 @@ TC_INLINE void pack_four_rows(const float* const (&rows)[4], int64_t k, float* a
 // A of `mr` rows to [k][4 * GROUPS]; rows beyond mr repeat the last one, and nobody reads what they give.
 template <int GROUPS>
 TC_NOINLINE void pack_rows(const Rows& rows, int mr, float* to) {
+  const int64_t lda = rows.lda;
   for (int64_t i = 0; i < rows.outer; ++i) {
     for (int64_t j = 0; j < rows.inner; ++j) {
-      const float* a = rows.a + i * rows.outer_stride + j * rows.inner_stride;
+      const float* row = rows.a + i * rows.outer_stride + j * rows.inner_stride;
       for (int g = 0; g < GROUPS; ++g) {
         const float* four[4];
-        for (int r = 0; r < 4; ++r) four[r] = a + (4 * g + r < mr ? 4 * g + r : mr - 1) * rows.lda;
+        for (int r = 0; r < 4; ++r) {
+          four[r] = row;
+          if (4 * g + r + 1 < mr) row += lda;
+        }
         pack_four_rows(four, rows.run, to + 4 * g, 4 * GROUPS);
       }
       to += rows.run * 4 * GROUPS;
@@ -113,6 +117,15 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
 #define TC_RESIDUAL(c0, c1) "ld1 {v2.4s-v3.4s}, [%[residual]], %[ldr]\n fadd v" #c0 ".4s, v0.4s, v2.4s\n fadd v" #c1 ".4s, v1.4s, v3.4s\n"
 #define TC_LOW(c0, c1) "fmax v" #c0 ".4s, v" #c0 ".4s, v0.4s\n fmax v" #c1 ".4s, v" #c1 ".4s, v0.4s\n"
 #define TC_HIGH(c0, c1) "fmin v" #c0 ".4s, v" #c0 ".4s, v1.4s\n fmin v" #c1 ".4s, v" #c1 ".4s, v1.4s\n"
+#define TC_PRELU(c0, c1)                                                                 \
+  "fmul v2.4s, v" #c0 ".4s, v0.4s\n fmul v3.4s, v" #c1 ".4s, v1.4s\n fcmlt v4.4s, v" #c0 \
+  ".4s, #0.0\n"                                                                          \
+  "fcmlt v5.4s, v" #c1 ".4s, #0.0\n bit v" #c0 ".16b, v2.16b, v4.16b\n bit v" #c1 ".16b, v3.16b, v5.16b\n"
+#define TC_HARD_SWISH(c0, c1)                                                                                   \
+  "mov v2.16b, v1.16b\n mov v3.16b, v1.16b\n fmla v2.4s, v" #c0 ".4s, v0.4s\n fmla v3.4s, v" #c1                \
+  ".4s, v0.4s\n"                                                                                                \
+  "fmax v2.4s, v2.4s, v4.4s\n fmax v3.4s, v3.4s, v4.4s\n fmin v2.4s, v2.4s, v5.4s\n fmin v3.4s, v3.4s, v5.4s\n" \
+  "fmul v" #c0 ".4s, v" #c0 ".4s, v2.4s\n fmul v" #c1 ".4s, v" #c1 ".4s, v3.4s\n"
 #define TC_STORE(c0, c1) "st1 {v" #c0 ".4s-v" #c1 ".4s}, [%[c]], %[ldc]\n"
 
 #if defined(TC_IN_ORDER)
@@ -164,6 +177,9 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
   const float *b = s.b, *residual = s.residual;
   float* c = s.c;
   const int64_t ldc = s.ldc * (int64_t)sizeof(float), ldr = s.ldr * (int64_t)sizeof(float);
+  const float sixth = 1.0f / 6.0f;
+  const float* slope = s.activation == TC_ACTIVATION_PRELU ? s.slope : nullptr;
+  const int swish = s.activation == TC_ACTIVATION_HARD_SWISH;
   const int low = s.lo > -HUGE_VALF, high = s.hi < HUGE_VALF;
   __asm__ volatile(
       "ld1 {v0.4s-v1.4s}, [%[bias]]\n"
@@ -176,14 +192,28 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
       "subs %[k], %[k], #1\n"
       "b.gt 5b\n"
       "6:\n"
+      "cbnz %[slope], 10f\n"
+      "cbnz %w[swish], 11f\n"
       "ld1r {v0.4s}, [%[lo]]\n"
       "ld1r {v1.4s}, [%[hi]]\n"
       "cbz %w[low], 7f\n" TC_NINE(TC_LOW) TC_LOW(26, 27) TC_LOW(28, 29) TC_LOW(30, 31)
       "7:\n"
       "cbz %w[high], 8f\n" TC_NINE(TC_HIGH) TC_HIGH(26, 27) TC_HIGH(28, 29) TC_HIGH(30, 31)
       "8:\n" TC_NINE(TC_STORE) TC_REST(TC_STORE, 9)
+      "b 12f\n"
+      "10:\n"
+      "ld1 {v0.4s-v1.4s}, [%[slope]]\n" TC_NINE(TC_PRELU) TC_PRELU(26, 27) TC_PRELU(28, 29) TC_PRELU(30, 31)
+      "b 8b\n"
+      "11:\n"
+      "ld1r {v0.4s}, [%[sixth]]\n"
+      "fmov v1.4s, #0.5\n"
+      "movi v4.4s, #0\n"
+      "fmov v5.4s, #1.0\n" TC_NINE(TC_HARD_SWISH) TC_HARD_SWISH(26, 27) TC_HARD_SWISH(28, 29) TC_HARD_SWISH(30, 31)
+      "b 8b\n"
+      "12:\n"
       : [a] "+r"(a), [b] "+r"(b), [k] "+r"(k), [c] "+r"(c), [residual] "+r"(residual)
-      : [bias] "r"(s.bias), [mr] "r"(mr), [ldc] "r"(ldc), [ldr] "r"(ldr), [lo] "r"(&s.lo), [hi] "r"(&s.hi), [low] "r"(low), [high] "r"(high)
+      : [bias] "r"(s.bias), [mr] "r"(mr), [ldc] "r"(ldc), [ldr] "r"(ldr), [lo] "r"(&s.lo), [hi] "r"(&s.hi), [low] "r"(low), [high] "r"(high),
+        [slope] "r"(slope), [swish] "r"(swish), [sixth] "r"(&sixth)
       : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",
         "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
@@ -193,6 +223,8 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
 #undef TC_NEXT
 #endif
 #undef TC_STORE
+#undef TC_HARD_SWISH
+#undef TC_PRELU
 #undef TC_HIGH
 #undef TC_LOW
 #undef TC_RESIDUAL
@@ -221,13 +253,20 @@ TC_NOINLINE void packed_kernel(const float* a, int64_t k, int mr, const Slice& s
     }
   }
   packed_steps<GROUPS, NV>(acc, a, s.b, k);
-  const V lo = v_set1(s.lo), hi = v_set1(s.hi);
   const int64_t ldc = s.ldc;
-  float* c = s.c;
-  for (int r = 0; r < HEIGHT; ++r, c += ldc) {
-    if (r >= mr) break;
-    for (int v = 0; v < NV; ++v) v_store(c + v * VL, Full::clamp(acc[r][v], lo, hi));
+  const auto store = [&](auto last) TC_LAMBDA_INLINE {
+    float* c = s.c;
+    for (int r = 0; r < HEIGHT; ++r, c += ldc) {
+      if (r >= mr) break;
+      for (int v = 0; v < NV; ++v) v_store(c + v * VL, last(acc[r][v], v));
+    }
+  };
+  if (s.activation == TC_ACTIVATION_HARD_SWISH) return store([](V x, int) TC_LAMBDA_INLINE { return Full::hard_swish(x); });
+  if (s.activation == TC_ACTIVATION_PRELU) {
+    return store([&](V x, int v) TC_LAMBDA_INLINE { return Full::prelu(x, v_load(s.slope + v * VL)); });
   }
+  const V lo = v_set1(s.lo), hi = v_set1(s.hi);
+  store([&](V x, int) TC_LAMBDA_INLINE { return Full::clamp(x, lo, hi); });
 }
 
 // True where `width` columns of a packed tile have a kernel.

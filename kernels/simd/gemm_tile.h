@@ -23,6 +23,9 @@ enum { NR = TC_NR };
 #if defined(__aarch64__) && !defined(TC_ELEMENT_F16) && TC_MR == 12
 #define TC_PACKED  // whole tiles are packed: simd/gemm_packed.h
 #endif
+#if defined(__AVX2__) || defined(TC_PACKED)
+#define TC_ACTIVATES  // tiles apply hard swish and PReLU
+#endif
 // In-order cores run what the compiler schedules: it must put loads well before their use. Out-of-order ones do not mind.
 #if defined(__aarch64__) && !defined(TC_OUT_OF_ORDER)
 #define TC_SCHEDULE __attribute__((target("tune=cortex-a55")))
@@ -196,7 +199,7 @@ TC_SCHEDULE TC_NOINLINE void micro_kernel(const Rows& rows, const Slice& s) {
       }
     }
   };
-#if defined(__AVX2__)
+#if defined(TC_ACTIVATES)
   if (s.activation == TC_ACTIVATION_HARD_SWISH) return store([&](typename L::T x, int) TC_LAMBDA_INLINE { return L::hard_swish(x); });
   if (s.activation == TC_ACTIVATION_PRELU) {
     return store([&](typename L::T x, int v) TC_LAMBDA_INLINE { return L::prelu(x, L::load(s.slope + v * L::N)); });

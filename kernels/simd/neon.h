@@ -162,6 +162,11 @@ struct Full {
 #else
   static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
 #endif
+  static TC_INLINE T hard_swish(T x) {
+    const T gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));
+    return v_mul(x, clamp(gate, v_zero(), v_set1(1.0f)));
+  }
+  static TC_INLINE T prelu(T x, T slope) { return v_select(v_lt(x, v_zero()), v_mul(x, slope), x); }
 };
 
 }  // namespace

@@ -247,7 +247,12 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
   V half[SIDE][REACH];
   const float* row[REACH];
 #pragma clang loop unroll(full)
-  for (int i = 0; i < REACH; ++i) row[i] = products + i * REACH * gap;
+  for (int i = 0; i < REACH; ++i) {
+    row[i] = products + i * REACH * gap;
+#if defined(__aarch64__)
+    __asm__("" : "+r"(row[i]));  // else the compiler works all of them out from one, again and again
+#endif
+  }
 #pragma clang loop unroll(disable)
   for (int j = 0; j < REACH; ++j) {  // unrolled, it would compute 36 addresses
     V m[REACH], y[SIDE];
@@ -266,24 +271,26 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
     s = {n >= VL ? v_load(mean) : v_load_n(mean, n), {v_zero(), v_zero()}, {v_zero(), v_zero()}};
   }
   float* line = t.y + channel;
-  for (int i = 0; i < t.rows; ++i, line += t.y_row) {
+  const V lo = t.lo, hi = t.hi;  // of their own: stores to y might be stores to t
+  const int64_t rows = t.rows, y_row = t.y_row, y_column = t.y_column;
+  for (int64_t i = 0; i < rows; ++i, line += y_row) {
     V y[SIDE];
     transform_output<SIDE>(half[i], y);
     float* to = line;
     if (whole) {
 #pragma clang loop unroll(full)
-      for (int j = 0; j < SIDE; ++j, to += t.y_column) {
+      for (int j = 0; j < SIDE; ++j, to += y_column) {
         const V x = v_add(y[j], b);
         if (COUNTED) s.add(j % 2, x);
-        v_store(to, COUNTED ? x : Full::clamp(x, t.lo, t.hi));
+        v_store(to, COUNTED ? x : Full::clamp(x, lo, hi));
       }
       continue;
     }
-    for (int j = 0; j < t.columns; ++j, to += t.y_column) {
+    for (int j = 0; j < t.columns; ++j, to += y_column) {
       V x = v_add(y[j], b);
       if (COUNTED) s.add(j % 2, x);
       if (t.early) x = v_add(x, v_load_n(t.residual + i * t.r_row + j * t.r_column + channel, n));
-      v_store_n(to, COUNTED ? x : Full::clamp(x, t.lo, t.hi), n);
+      v_store_n(to, COUNTED ? x : Full::clamp(x, lo, hi), n);
     }
   }
   if (COUNTED) {
