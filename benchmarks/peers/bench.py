@@ -49,7 +49,7 @@ def main(
         [subject(name) for name in (models.split(",") if models else zoo.names())],
         names,
         [int(count) for count in threads.split(",")],
-        Effort(rounds, visit_s),
+        Effort(rounds=rounds, visit_s=visit_s),
         environment,
         done=lambda model, rows: console.print(report.line(model, rows)),
     )

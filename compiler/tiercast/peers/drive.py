@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import select
@@ -25,8 +26,11 @@ _ANSWER_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds over all engines, seconds per visit, calls at least per visit."""
+    """How long to measure: starts of each engine in processes of their own, rounds of visits over all engines,
+    seconds per visit, calls at least per visit.
+    """
 
+    starts: int = 3
     rounds: int = 5
     visit_s: float = 0.25
     min_calls: int = 2
@@ -38,7 +42,7 @@ class Cell:
 
     ms: the figure that is compared: with one thread CPU time (hardly inflated by neighbours), with more wall
     time; its minimum over the visits. typical_ms: the median of the visits' minima.
-    cpu_ms: of all threads together.
+    cpu_ms: of all threads together. load, first, peak_growth: of the start that took the least CPU time.
     """
 
     failed: str = ""
@@ -106,19 +110,20 @@ class Measured:
     peaks: list[float]
 
 
+def _start(subject: Subject, name: str, count: int, environment: Environment) -> Worker:
+    runs_in = OURS if name == PEAK else name
+    command = environment.command(runs_in, "tiercast.peers.worker", str(subject.folder), name)
+    return Worker(command, count)
+
+
 @contextmanager
 def _workers(
-    subject: Subject, names: Sequence[str], threads: Sequence[int], environment: Environment
+    subject: Subject, wanted: Sequence[tuple[int, str]], environment: Environment
 ) -> Iterator[dict[tuple[int, str], Worker]]:
     workers: dict[tuple[int, str], Worker] = {}
-    module = "tiercast.peers.worker"
     try:
-        workers[1, PEAK] = Worker(environment.command(OURS, module, str(subject.folder), PEAK), 1)
-        for count in threads:
-            for name in names:
-                workers[count, name] = Worker(
-                    environment.command(name, module, str(subject.folder), name), count
-                )
+        for count, name in random.sample(wanted, len(wanted)):
+            workers[count, name] = _start(subject, name, count, environment)
         yield workers
     finally:
         for worker in workers.values():
@@ -132,14 +137,22 @@ def measure(
     effort: Effort,
     environment: Environment,
 ) -> Measured:
-    """Every engine on one model with each of the thread counts."""
+    """Every engine on one model with each of the thread counts.
+
+    Engines start several times, in shuffled order: the first to touch memory of a virtual machine pays its host
+    for it.
+    """
     cells = {count: {name: _empty(done) for name, done in conversions.items()} for count in threads}
-    able = [name for name, done in conversions.items() if not done.error]
+    able = [(count, name) for count in threads for name, done in conversions.items() if not done.error]
     peaks: list[float] = []
-    with _workers(subject, able, threads, environment) as workers:
-        for (count, name), worker in workers.items():
-            if name != PEAK:
-                _note(cells[count][name], worker.facts)
+    for _ in range(effort.starts - 1):
+        for count, name in random.sample(able, len(able)):
+            worker = _start(subject, name, count, environment)
+            _note(cells[count][name], worker.facts)
+            worker.close()
+    with _workers(subject, [(1, PEAK), *able], environment) as workers:
+        for count, name in able:
+            _note(cells[count][name], workers[count, name].facts)
         for _ in range(effort.rounds):
             for count, name in random.sample(list(workers), len(workers)):
                 if name == PEAK:
@@ -161,12 +174,17 @@ def _add_visit(cell: Cell, answer: Mapping[str, Any], threads: int) -> None:
     if "failed" in answer:
         cell.failed = answer["failed"]
         return
-    wall_ms, cpu_ms = min(answer["wall_ms"]), min(answer["cpu_ms"])
+    wall_ms, cpu_ms = min(answer["wall_ms"]), answer["cpu_ms"]
     cell.wall_ms = min(wall_ms, cell.wall_ms or wall_ms)
     cell.cpu_ms = min(cpu_ms, cell.cpu_ms or cpu_ms)
     cell.visit_ms.append(cpu_ms if threads == 1 else wall_ms)
 
 
 def _note(cell: Cell, facts: Mapping[str, Any]) -> None:
-    for key, value in facts.items():
-        setattr(cell, key, value)
+    if "failed" in facts:
+        cell.failed = facts["failed"]
+        return
+    before = (cell.load_cpu_ms or math.inf) + (cell.first_cpu_ms or math.inf)
+    if facts["load_cpu_ms"] + facts["first_cpu_ms"] < before:
+        for key, value in facts.items():
+            setattr(cell, key, value)

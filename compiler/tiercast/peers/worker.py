@@ -3,7 +3,7 @@
     python -m tiercast.peers.worker FOLDER ENGINE THREADS CPUS
 
 Prints one JSON line (`Loaded`, or an error), then answers each line `SECONDS MIN_CALLS` with
-`{"wall_ms": [...], "cpu_ms": [...]}`; ends with its input. The driver stops (SIGSTOP) idle workers.
+`{"wall_ms": [...], "cpu_ms": ...}`; ends with its input. The driver stops (SIGSTOP) idle workers.
 The engine `peak` is none: it answers with the machine's FMA rate, `{"gflops": ...}`.
 """
 
@@ -64,19 +64,24 @@ def load(name: str, folder: Path, threads: int) -> tuple[Engine, Loaded]:
     )  # fmt: skip
 
 
-def visit(ready: Engine, seconds: float, min_calls: int) -> dict[str, list[float]]:
-    """Times calls for `seconds`, at least `min_calls`; one untimed call first warms the caches."""
+def visit(ready: Engine, seconds: float, min_calls: int, threads: int) -> dict[str, Any]:
+    """Times calls for `seconds`, at least `min_calls`; one untimed call first warms the caches.
+
+    wall_ms: each call's. cpu_ms: of one thread the least of a call; of several the mean over the visit, since
+    the system tells what other threads have used only now and then.
+    """
     wall: list[float] = []
     cpu: list[float] = []
     ready()
-    end = time.perf_counter() + seconds
+    begin, end = time.process_time(), time.perf_counter() + seconds
     while len(wall) < min_calls or (time.perf_counter() < end and len(wall) < _MAX_CALLS):
         cpu_begin, wall_begin = time.process_time_ns(), time.perf_counter_ns()
         ready()
         wall_end, cpu_end = time.perf_counter_ns(), time.process_time_ns()
         wall.append((wall_end - wall_begin) / 1e6)
         cpu.append((cpu_end - cpu_begin) / 1e6)
-    return {"wall_ms": wall, "cpu_ms": cpu}
+    mean = (time.process_time() - begin) * 1e3 / len(wall)
+    return {"wall_ms": wall, "cpu_ms": min(cpu) if threads == 1 else mean}
 
 
 def _memory_mb(field: str) -> float:
@@ -92,7 +97,7 @@ def _visitor(
 
         return lambda _seconds, _calls: {"gflops": _native.peak_gflops()}, {}
     ready, facts = load(name, folder, threads)
-    return lambda seconds, calls: visit(ready, seconds, calls), asdict(facts)
+    return lambda seconds, calls: visit(ready, seconds, calls, threads), asdict(facts)
 
 
 def main() -> None:
