@@ -71,8 +71,22 @@ def cpu_of(target: Target) -> str | None:
     if target.toolchain is not None:
         return target.tuned_cpu or None
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
-    return names[0].strip() if names else platform.machine()
+    return describe_cpu(info.read_text() if info.exists() else "") or platform.machine()
+
+
+def describe_cpu(cpuinfo: str) -> str:
+    """The first CPU that Linux's /proc/cpuinfo tells of, empty where it tells none: on x86 its name, family
+    and model (virtual machines give several generations one name), on ARM its implementer and part.
+    """
+    found: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    if "model name" in found and "cpu family" in found:
+        return f"{found['model name']} family {found['cpu family']} model {found.get('model', '?')}"
+    if "CPU part" in found:
+        return f"ARM implementer {found.get('CPU implementer', '?')} part {found['CPU part']}"
+    return found.get("model name", "")
 
 
 def record_path(target: Target, cpu: str, folder: Path | None = None) -> Path:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from tiercast.package.file import read_package, write_package
 from tiercast.pipeline import Compilation, compile_plan, resolve
 from tiercast.records import Records, cpu_of, read_records, record_path, write_records
 from tiercast.session import Session
+from tiercast.tuning import Decision
 
 _MOST_VARIANTS = 40  # compilations of one model
 _DEVICE_FOLDER = "/data/local/tmp/tiercast-tune"
@@ -207,7 +208,7 @@ def _variants(
     """Compilations that together take every way of every decision, as far as they can be found."""
     unknown = Records("")  # what was measured before must not keep ways from being taken
     done = [compile_plan(source, target, inputs, records=unknown)]
-    tried = {(key, decision.chosen) for key, decision in done[0].decisions.made.items()}
+    tried = _taken(done[0])
     while len(done) < _MOST_VARIANTS:
         wanted = _untried(done, tried)
         if not wanted:
@@ -215,9 +216,31 @@ def _variants(
         tried |= set(wanted.items())
         say(f"variant {len(done)}: {len(wanted)} other ways")
         made = compile_plan(source, target, inputs, records=unknown, wanted=wanted)
-        tried |= {(key, decision.chosen) for key, decision in made.decisions.made.items()}
+        tried |= _taken(made)
         done.append(made)
     return done
+
+
+def _taken(compilation: Compilation) -> set[tuple[str, str]]:
+    """The (key, way) pairs that its plan really has."""
+    return {(key, way) for key, way, _ in _regions_taken(compilation)}
+
+
+def _regions_taken(compilation: Compilation) -> Iterator[tuple[str, str, list[frozenset[str]]]]:
+    """(key, way, regions that are computed so). A row that was chosen for an algorithm which then was not has
+    none and is left out.
+    """
+    kernels: dict[str, set[str]] = {}
+    for step in compilation.plan.steps:
+        kernels.setdefault(compilation.plan.tensors[step.outputs[0]].name, set()).add(step.kernel)
+    for key, decision in compilation.decisions.made.items():
+        regions = [
+            region
+            for region in decision.regions
+            if not decision.of_rows or any(decision.chosen in kernels.get(name, ()) for name in region)
+        ]
+        if regions:
+            yield key, decision.chosen, regions
 
 
 def _untried(done: Sequence[Compilation], tried: set[tuple[str, str]]) -> dict[str, str]:
@@ -227,13 +250,23 @@ def _untried(done: Sequence[Compilation], tried: set[tuple[str, str]]) -> dict[s
     for of_rows in (False, True):
         wanted: dict[str, str] = {}
         for compilation in done:
-            for key, decision in compilation.decisions.made.items():
+            made = compilation.decisions.made
+            for key, decision in made.items():
                 left = [name for name in decision.candidates if (key, name) not in tried]
-                if left and decision.regions and decision.of_rows == of_rows:
-                    wanted.setdefault(key, left[0])
+                if not left or not decision.regions or decision.of_rows != of_rows:
+                    continue
+                ways = {key: left[0]} | _algorithm_of(key, made)
+                if all(wanted.get(name, way) == way for name, way in ways.items()):
+                    wanted |= ways
         if wanted:
             return wanted
     return {}
+
+
+def _algorithm_of(key: str, made: Mapping[str, Decision]) -> dict[str, str]:
+    """What else must be asked for so that a decision between rows, "<op> of <key>", comes to bear."""
+    op, _, decided = key.partition(" of ")
+    return {decided: op} if decided in made and op in made[decided].candidates else {}
 
 
 def _times_of_ways(
@@ -245,12 +278,12 @@ def _times_of_ways(
     found: dict[str, dict[str, float]] = {}
     for compilation, step_times in zip(variants, times, strict=True):
         of_value = _times_of_values(compilation.plan, step_times)
-        for key, decision in compilation.decisions.made.items():
-            sums = [sum(of_value.get(name, 0.0) for name in region) for region in decision.regions]
-            took = sum(sums) / len(sums) if sums else 0.0
+        for key, way, regions in _regions_taken(compilation):
+            sums = [sum(of_value.get(name, 0.0) for name in region) for region in regions]
+            took = sum(sums) / len(sums)
             ways = found.setdefault(key, {})
-            if took > 0 and took < ways.get(decision.chosen, np.inf):
-                ways[decision.chosen] = round(took, 3)
+            if took > 0 and took < ways.get(way, np.inf):
+                ways[way] = round(took, 3)
     return {key: ways for key, ways in found.items() if len(ways) > 1}
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from tiny_model import SHAPE
 
@@ -44,6 +46,41 @@ def test_what_was_fastest_is_taken_from_then_on(model: Path, tmp_path: Path) -> 
     assert refused
     decided = [text for key, text in after.facts.items() if key.startswith(DECIDED)]
     assert len(decided) >= 3 and all(FakeTimer.cpu in text for text in decided)
+
+
+@pytest.mark.skipif("avx512" not in resolve("host").has, reason="takes a CPU with two sets of rows")
+def test_a_row_is_timed_where_its_algorithm_is_taken(tmp_path: Path) -> None:
+    graph = onnx.parser.parse_graph(
+        """g (float[1,16,24,24] x, float[32,16,3,3] w) => (float[1,32,24,24] y) {
+             y = Conv <pads = [1, 1, 1, 1]> (x, w) }"""
+    )
+    graph.initializer.append(
+        onnx.numpy_helper.from_array(np.random.default_rng(0).normal(size=(32, 16, 3, 3)).astype("f"), "w")
+    )
+    del graph.input[1]
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10)
+    done = tune(model, "host", NumberTimer(), folder=tmp_path)
+    for key, ways in read_records(done.path, resolve("host")).times.items():
+        op, _, algorithm = key.partition(" of ")
+        if algorithm:
+            assert set(ways.values()) <= NumberTimer.times_of[op]
+            assert len(ways) == 2
+
+
+class NumberTimer:
+    """A time of its own for each row that computes y; times_of: by kernel op."""
+
+    cpu, unit = "numbers", "us"
+    times_of: dict[str, set[float]]
+
+    def times(self, packages: Sequence[Path]) -> list[list[float]]:
+        plans = [read_package(path) for path in packages]
+        rows = sorted({step.kernel for plan in plans for step in plan.steps})
+        NumberTimer.times_of = {}
+        for plan in plans:
+            for step in plan.steps:
+                self.times_of.setdefault(step.op, set()).add(rows.index(step.kernel) + 1.0)
+        return [[rows.index(step.kernel) + 1.0 for step in plan.steps] for plan in plans]
 
 
 def test_the_command_writes_records_that_compile_takes(

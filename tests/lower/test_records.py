@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tiercast.errors import UsageError
-from tiercast.records import Records, find_records, read_records, record_path, write_records
+from tiercast.records import Records, describe_cpu, find_records, read_records, record_path, write_records
 from tiercast.target import find_target
 
 ARM = dataclasses.replace(find_target("linux-arm64"), tuned_cpu="Cortex A76")
@@ -83,3 +83,22 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, text: str) -> None:
         read_records(path, ARM)
     with pytest.raises(UsageError, match="not a file of records"):
         read_records(tmp_path / "none.json", ARM)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (
+            "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nmodel\t: 3\n",
+            "AMD EPYC family 26 model 2",
+        ),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n",
+            "ARM implementer 0x41 part 0xd0b",
+        ),
+        ("model name\t: some core\n", "some core"),
+        ("", ""),
+    ],
+)
+def test_a_cpu_is_known_by_its_generation(cpuinfo: str, name: str) -> None:
+    assert describe_cpu(cpuinfo) == name
