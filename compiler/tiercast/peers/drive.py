@@ -26,8 +26,8 @@ _ANSWER_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: starts of each engine in processes of their own, rounds of visits over all engines,
-    seconds per visit, calls at least per visit.
+    """How long to measure: starts of each engine in processes of their own, rounds of visits over all
+    engines, seconds per visit, calls at least per visit.
     """
 
     starts: int = 3
@@ -139,8 +139,8 @@ def measure(
 ) -> Measured:
     """Every engine on one model with each of the thread counts.
 
-    Engines start several times, in shuffled order: the first to touch memory of a virtual machine pays its host
-    for it.
+    Engines start several times, in shuffled order: the first to touch memory of a virtual machine pays its
+    host for it.
     """
     cells = {count: {name: _empty(done) for name, done in conversions.items()} for count in threads}
     able = [(count, name) for count in threads for name, done in conversions.items() if not done.error]
