@@ -48,7 +48,11 @@ TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice&
   if (s.pairs) return run_pairs(mr, rows, s);
 #endif
 #if defined(TC_PACKED)
-  if (rows.packed != nullptr && packed_width(width)) return run_packed(mr, width, rows.packed, rows.outer * rows.inner * rows.run, s);
+  if (rows.packed != nullptr && packed_width(width)) {
+    const Tile tile = {rows, mr, s.c, s.residual};
+    run_packed({&tile, 1, rows.outer * rows.inner * rows.run, 0, 0}, width, s);
+    return;
+  }
 #endif
   if (IN_PLACE_ROWS < MR && mr > IN_PLACE_ROWS) return run_halves(mr, width, rows, s);
   if (width == NR) return run_rows<Full, NR / Full::N, IN_PLACE_ROWS>(mr, rows, s);
@@ -58,14 +62,6 @@ TC_NOINLINE void run_slice(int mr, int32_t width, const Rows& rows, const Slice&
 #endif
   run_plain(mr, width, rows, s);
 }
-
-// A tile of output rows: its A, its place in C and in the residual (NULL when there is none).
-struct Tile {
-  Rows rows;
-  int mr;
-  E* c;
-  const E* residual;
-};
 
 // The right-hand side: `k` packed rows, `n` columns, and the pitches of C and the residual.
 struct Product {
@@ -97,10 +93,8 @@ TC_NOINLINE void run_partial(int mr, int32_t width, int64_t n, const Rows& rows,
   }
 }
 
-// Columns [column, column + width) of one tile.
-inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t column, int32_t width) {
-  const int64_t n = p.n - column < width ? p.n - column : width;
-  if (n <= 0) return;
+// Points a slice at a tile's columns from `column` on.
+TC_INLINE void aim_slice(const Product& p, const Tile& tile, Slice& s, int64_t column) {
   const bool late = late_residual(p.epilogue.residual_mode);
   const E* residual = tile.residual == nullptr ? nullptr : tile.residual + column;
   s.bias = p.bias + column;
@@ -109,16 +103,31 @@ inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t co
   s.ldr = p.ldr;
   s.c = tile.c + column;
   s.ldc = p.ldc;
+}
+
+// Columns [column, column + width) of one tile.
+inline void run_columns(const Product& p, const Tile& tile, Slice& s, int64_t column, int32_t width) {
+  const int64_t n = p.n - column < width ? p.n - column : width;
+  if (n <= 0) return;
+  aim_slice(p, tile, s, column);
   if (n == width) {
-#if defined(TC_PACKED)
-    if (tile.rows.packed != nullptr && packed_width(width))
-      run_packed(tile.mr, width, tile.rows.packed, p.k, s);
-    else
-#endif
-      run_slice(tile.mr, width, tile.rows, s);
+    run_slice(tile.mr, width, tile.rows, s);
   } else {
     run_partial(tile.mr, width, n, tile.rows, s);
   }
+}
+
+// As run_columns for the first of `count` tiles and those after it that run together with it. Returns their number.
+inline int run_tiles(const Product& p, const Tile* tiles, int count, Slice& s, int64_t column, int32_t width) {
+#if defined(TC_PACKED)
+  if (tiles->rows.packed != nullptr && packed_width(width) && column + width <= p.n) {
+    aim_slice(p, *tiles, s, column);
+    return (int)run_packed({tiles, count, p.k, 0, column * (int64_t)sizeof(E)}, width, s);
+  }
+#endif
+  (void)count;
+  run_columns(p, *tiles, s, column, width);
+  return 1;
 }
 
 // What the micro-kernels left to do on the same columns.
@@ -176,13 +185,15 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
       }
 #endif
       s.activation = in_registers(p.epilogue, step, s.pairs) ? p.epilogue.activation : (int32_t)TC_ACTIVATION_NONE;
-      // A tile is finished one tile later: what has just been stored can't be loaded at once.
+      // Tiles are finished one call later: what has just been stored can't be loaded at once.
       const bool finishes = needs_finish(p.epilogue) && s.activation == TC_ACTIVATION_NONE;
-      for (int t = 0; t < count; ++t) {
-        run_columns(p, tiles[t], s, column + part, step);
-        if (finishes && t > 0) finish_columns(p, tiles[t - 1], column + part, step);
+      int finished = 0;
+      for (int t = 0; t < count;) {
+        const int begun = t;
+        t += run_tiles(p, tiles + t, count - t, s, column + part, step);
+        for (; finishes && finished < begun; ++finished) finish_columns(p, tiles[finished], column + part, step);
       }
-      if (finishes && count > 0) finish_columns(p, tiles[count - 1], column + part, step);
+      for (; finishes && finished < count; ++finished) finish_columns(p, tiles[finished], column + part, step);
     }
     column += width;
   }

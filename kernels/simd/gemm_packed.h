@@ -4,6 +4,8 @@
 #ifndef TIERCAST_SIMD_GEMM_PACKED_H_
 #define TIERCAST_SIMD_GEMM_PACKED_H_
 
+#include <stddef.h>
+
 namespace {
 
 enum { PACKED_COLUMNS = 5 };  // columns from which packing pays
@@ -107,6 +109,20 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
   TC_ROW(16, 17, a, 0, b0, b1) TC_ROW(18, 19, a, 1, b0, b1) TC_ROW(20, 21, a, 2, b0, b1) TC_ROW(22, 23, a, 3, b0, b1)
 #define TC_ROWS2(a, b0, b1) \
   TC_ROW(24, 25, a, 0, b0, b1) TC_ROW(26, 27, a, 1, b0, b1) TC_ROW(28, 29, a, 2, b0, b1) TC_ROW(30, 31, a, 3, b0, b1)
+// The first k of sums without bias.
+#define TC_FIRST_ROW(c0, c1, a, lane, b0, b1) \
+  "fmul v" #c0 ".4s, v" #b0 ".4s, v" #a ".s[" #lane "]\n fmul v" #c1 ".4s, v" #b1 ".4s, v" #a ".s[" #lane "]\n"
+#define TC_FIRST_ROWS(a0, a1, a2, b0, b1) \
+  TC_FIRST_ROW(8, 9, a0, 0, b0, b1)       \
+  TC_FIRST_ROW(10, 11, a0, 1, b0, b1)     \
+  TC_FIRST_ROW(12, 13, a0, 2, b0, b1)     \
+  TC_FIRST_ROW(14, 15, a0, 3, b0, b1)     \
+  TC_FIRST_ROW(16, 17, a1, 0, b0, b1)     \
+  TC_FIRST_ROW(18, 19, a1, 1, b0, b1)     \
+  TC_FIRST_ROW(20, 21, a1, 2, b0, b1)     \
+  TC_FIRST_ROW(22, 23, a1, 3, b0, b1)     \
+  TC_FIRST_ROW(24, 25, a2, 0, b0, b1)     \
+  TC_FIRST_ROW(26, 27, a2, 1, b0, b1) TC_FIRST_ROW(28, 29, a2, 2, b0, b1) TC_FIRST_ROW(30, 31, a2, 3, b0, b1)
 #define TC_NINE(X) X(8, 9) X(10, 11) X(12, 13) X(14, 15) X(16, 17) X(18, 19) X(20, 21) X(22, 23) X(24, 25)
 // Rows 9 to 11 as far as there are, then on to label `next`.
 #define TC_REST(X, next)                                                                                                              \
@@ -171,21 +187,47 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
   "b.eq 6f\n"
 #endif
 
-// The main tile: 9 to 12 rows by 8 columns. Its loop over four k is 96 FMAs, five loads and two instructions of loop (12 loads and four on
-// in-order cores). In C++ the compiler splits the loads and spills.
-TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) {
-  const float *b = s.b, *residual = s.residual;
-  float* c = s.c;
+// Tiles that follow each other, and what they share besides their Slice, whose residual only says whether there is one: the bytes from each
+// tile's packed A to this product's, and from its C and residual to the panel's first column.
+struct PackedRun {
+  const Tile* tiles;
+  int64_t count, k, a_offset, c_offset;
+};
+
+// The main tile, 9 to 12 rows by 8 columns, for `count` tiles, which share the panel and so what is set up once for it. The loop over four
+// k is 96 FMAs, five loads and two instructions of loop (12 loads and four on in-order cores). In C++ the compiler splits the loads and
+// spills. Without bias the first k starts the sums.
+TC_NOINLINE void packed_12x8(const PackedRun& run, const Slice& s) {
+  const Tile* tile = run.tiles;
+  int64_t count = run.count, k, mr;
+  const float *a, *b, *residual;
+  float* c;
   const int64_t ldc = s.ldc * (int64_t)sizeof(float), ldr = s.ldr * (int64_t)sizeof(float);
   const float sixth = 1.0f / 6.0f;
   const float* slope = s.activation == TC_ACTIVATION_PRELU ? s.slope : nullptr;
   const int swish = s.activation == TC_ACTIVATION_HARD_SWISH;
   const int low = s.lo > -HUGE_VALF, high = s.hi < HUGE_VALF;
   __asm__ volatile(
+      "20:\n"
+      "ldr %[a], [%[tile], %[packed_at]]\n"
+      "ldr %[c], [%[tile], %[c_at]]\n"
+      "ldr %w[mr], [%[tile], %[mr_at]]\n"
+      "add %[a], %[a], %[a_offset]\n"
+      "add %[c], %[c], %[c_offset]\n"
+      "mov %[b], %[b_begin]\n"
+      "mov %[k], %[k_all]\n"
+      "cbz %[bias], 0f\n"
       "ld1 {v0.4s-v1.4s}, [%[bias]]\n"
-      "cbnz %[residual], 1f\n" TC_NINE(TC_BIAS) TC_BIAS(26, 27) TC_BIAS(28, 29) TC_BIAS(30, 31)
+      "cbnz %[adds], 1f\n" TC_NINE(TC_BIAS) TC_BIAS(26, 27) TC_BIAS(28, 29) TC_BIAS(30, 31)
       "b 2f\n"
-      "1:\n" TC_NINE(TC_RESIDUAL) TC_REST(TC_RESIDUAL, 2) TC_MAIN_LOOP
+      "0:\n"
+      "ld1 {v0.4s-v2.4s}, [%[a]], #48\n"
+      "ld1 {v4.4s-v5.4s}, [%[b]], #32\n" TC_FIRST_ROWS(0, 1, 2, 4, 5)
+      "sub %[k], %[k], #1\n"
+      "b 2f\n"
+      "1:\n"
+      "ldr %[residual], [%[tile], %[residual_at]]\n"
+      "add %[residual], %[residual], %[c_offset]\n" TC_NINE(TC_RESIDUAL) TC_REST(TC_RESIDUAL, 2) TC_MAIN_LOOP
       "5:\n"
       "ld1 {v0.4s-v2.4s}, [%[a]], #48\n"
       "ld1 {v4.4s-v5.4s}, [%[b]], #32\n" TC_ROWS0(0, 4, 5) TC_ROWS1(1, 4, 5) TC_ROWS2(2, 4, 5)
@@ -194,12 +236,15 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
       "6:\n"
       "cbnz %[slope], 10f\n"
       "cbnz %w[swish], 11f\n"
-      "ld1r {v0.4s}, [%[lo]]\n"
-      "ld1r {v1.4s}, [%[hi]]\n"
-      "cbz %w[low], 7f\n" TC_NINE(TC_LOW) TC_LOW(26, 27) TC_LOW(28, 29) TC_LOW(30, 31)
+      "cbz %w[low], 7f\n"
+      "ld1r {v0.4s}, [%[lo]]\n" TC_NINE(TC_LOW) TC_LOW(26, 27) TC_LOW(28, 29) TC_LOW(30, 31)
       "7:\n"
-      "cbz %w[high], 8f\n" TC_NINE(TC_HIGH) TC_HIGH(26, 27) TC_HIGH(28, 29) TC_HIGH(30, 31)
+      "cbz %w[high], 8f\n"
+      "ld1r {v1.4s}, [%[hi]]\n" TC_NINE(TC_HIGH) TC_HIGH(26, 27) TC_HIGH(28, 29) TC_HIGH(30, 31)
       "8:\n" TC_NINE(TC_STORE) TC_REST(TC_STORE, 9)
+      "subs %[count], %[count], #1\n"
+      "add %[tile], %[tile], %[tile_bytes]\n"
+      "b.gt 20b\n"
       "b 12f\n"
       "10:\n"
       "ld1 {v0.4s-v1.4s}, [%[slope]]\n" TC_NINE(TC_PRELU) TC_PRELU(26, 27) TC_PRELU(28, 29) TC_PRELU(30, 31)
@@ -211,9 +256,12 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
       "fmov v5.4s, #1.0\n" TC_NINE(TC_HARD_SWISH) TC_HARD_SWISH(26, 27) TC_HARD_SWISH(28, 29) TC_HARD_SWISH(30, 31)
       "b 8b\n"
       "12:\n"
-      : [a] "+r"(a), [b] "+r"(b), [k] "+r"(k), [c] "+r"(c), [residual] "+r"(residual)
-      : [bias] "r"(s.bias), [mr] "r"(mr), [ldc] "r"(ldc), [ldr] "r"(ldr), [lo] "r"(&s.lo), [hi] "r"(&s.hi), [low] "r"(low), [high] "r"(high),
-        [slope] "r"(slope), [swish] "r"(swish), [sixth] "r"(&sixth)
+      : [tile] "+r"(tile), [count] "+r"(count), [a] "=&r"(a), [b] "=&r"(b), [k] "=&r"(k), [c] "=&r"(c), [residual] "=&r"(residual),
+        [mr] "=&r"(mr)
+      : [b_begin] "r"(s.b), [k_all] "r"(run.k), [a_offset] "r"(run.a_offset), [c_offset] "r"(run.c_offset), [bias] "r"(s.bias),
+        [ldc] "r"(ldc), [ldr] "r"(ldr), [lo] "r"(&s.lo), [hi] "r"(&s.hi), [low] "r"(low), [high] "r"(high), [slope] "r"(slope),
+        [swish] "r"(swish), [adds] "r"(s.residual), [sixth] "r"(&sixth), [packed_at] "i"(offsetof(Tile, rows.packed)), [c_at] "i"(offsetof(Tile, c)),
+        [residual_at] "i"(offsetof(Tile, residual)), [mr_at] "i"(offsetof(Tile, mr)), [tile_bytes] "i"(sizeof(Tile))
       : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",
         "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
@@ -231,6 +279,8 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
 #undef TC_BIAS
 #undef TC_REST
 #undef TC_NINE
+#undef TC_FIRST_ROWS
+#undef TC_FIRST_ROW
 #undef TC_ROWS2
 #undef TC_ROWS1
 #undef TC_ROWS0
@@ -238,24 +288,27 @@ TC_NOINLINE void packed_12x8(const float* a, int64_t k, int mr, const Slice& s) 
 
 // The smaller tiles: C's first `mr` rows of 4 * GROUPS, of a panel of NV vectors.
 template <int GROUPS, int NV>
-TC_NOINLINE void packed_kernel(const float* a, int64_t k, int mr, const Slice& s) {
+TC_NOINLINE void packed_kernel(const PackedRun& run, const Slice& s) {
   enum { HEIGHT = 4 * GROUPS };
+  const int mr = run.tiles->mr;
+  const float* a = (const float*)((const char*)run.tiles->rows.packed + run.a_offset);
+  float* const first = (float*)((char*)run.tiles->c + run.c_offset);
   V acc[HEIGHT][NV];
   for (int v = 0; v < NV; ++v) {
-    const V bias = v_load(s.bias + v * VL);
+    const V bias = s.bias == nullptr ? v_zero() : v_load(s.bias + v * VL);
     for (int r = 0; r < HEIGHT; ++r) acc[r][v] = bias;
   }
   if (s.residual != nullptr) {
-    const float* residual = s.residual;
+    const float* residual = (const float*)((const char*)run.tiles->residual + run.c_offset);
     for (int r = 0; r < HEIGHT; ++r, residual += s.ldr) {
       if (r >= mr) break;
       for (int v = 0; v < NV; ++v) acc[r][v] = v_add(acc[r][v], v_load(residual + v * VL));
     }
   }
-  packed_steps<GROUPS, NV>(acc, a, s.b, k);
+  packed_steps<GROUPS, NV>(acc, a, s.b, run.k);
   const int64_t ldc = s.ldc;
   const auto store = [&](auto last) TC_LAMBDA_INLINE {
-    float* c = s.c;
+    float* c = first;
     for (int r = 0; r < HEIGHT; ++r, c += ldc) {
       if (r >= mr) break;
       for (int v = 0; v < NV; ++v) v_store(c + v * VL, last(acc[r][v], v));
@@ -272,11 +325,22 @@ TC_NOINLINE void packed_kernel(const float* a, int64_t k, int mr, const Slice& s
 // True where `width` columns of a packed tile have a kernel.
 TC_INLINE bool packed_width(int32_t width) { return width == VL || width == 2 * VL; }
 
-// `mr` rows of a packed tile against `width` columns; packed_width(width).
-TC_INLINE void run_packed(int mr, int32_t width, const float* packed, int64_t k, const Slice& s) {
-  if (mr > 8) return width == VL ? packed_kernel<3, 1>(packed, k, mr, s) : packed_12x8(packed, k, mr, s);
-  if (mr > 4) return width == VL ? packed_kernel<2, 1>(packed, k, mr, s) : packed_kernel<2, 2>(packed, k, mr, s);
-  return width == VL ? packed_kernel<1, 1>(packed, k, mr, s) : packed_kernel<1, 2>(packed, k, mr, s);
+// The packed tiles that `run` begins with, as many as run together, against `width` columns; packed_width(width). Returns their number.
+TC_INLINE int64_t run_packed(PackedRun run, int32_t width, const Slice& s) {
+  const int mr = run.tiles->mr;
+  int64_t together = 1;
+  if (mr > 8 && width == 2 * VL) {
+    while (together < run.count && run.tiles[together].rows.packed != nullptr && run.tiles[together].mr > 8) ++together;
+    run.count = together;
+    packed_12x8(run, s);
+  } else if (mr > 8) {
+    packed_kernel<3, 1>(run, s);
+  } else if (mr > 4) {
+    width == VL ? packed_kernel<2, 1>(run, s) : packed_kernel<2, 2>(run, s);
+  } else {
+    width == VL ? packed_kernel<1, 1>(run, s) : packed_kernel<1, 2>(run, s);
+  }
+  return together;
 }
 
 }  // namespace

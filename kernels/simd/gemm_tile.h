@@ -59,6 +59,14 @@ struct Slice {
   const E* slope;      // for prelu
 };
 
+// A tile of output rows: its A, its place in C and in the residual (NULL when there is none).
+struct Tile {
+  Rows rows;
+  int mr;
+  E* c;
+  const E* residual;
+};
+
 #if defined(__ARM_NEON)
 template <int LANE>
 TC_INLINE V fma_lane(V acc, V b, V a) {

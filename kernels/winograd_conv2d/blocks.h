@@ -188,30 +188,53 @@ inline void transform_block(const Plan& plan, int64_t first, int64_t last, float
   transform_tiles(plan, first, last, strip, in);
 }
 
-TC_INLINE void multiply_tile(const Plan& plan, int mr, int32_t width, const float* in, const Slice& s) {
+// At most MAX_TILES micro-kernel tiles of a block from number `first` on, at point 0; returns how many.
+inline int find_tiles(const Plan& plan, int64_t tiles, int64_t first, const float* in, float* products, int32_t width, Tile* found) {
+  int count = 0;
+  for (int64_t i = first; i < tile_count(tiles) && count < MAX_TILES; ++i, ++count) {
+    const int64_t begin = tile_begin(tiles, i), mr = tile_begin(tiles, i + 1) - begin, pitch = plan.v.pitch;
+    const float* a = in + begin * pitch;
+    found[count] = {plain_rows(a, pitch, plan.v.c), (int)mr, products + begin * width, nullptr};
+    if (plan.packs && mr > LEAST_PACKED) found[count].rows.packed = a;
+  }
+  return count;
+}
+
+// `count` tiles by columns of one point, whose inputs and products lie `in_at` and `out_at` floats further.
+inline void multiply_tiles(const Tile* tiles, int count, int32_t step, int64_t k, int64_t in_at, int64_t out_at, Slice s) {
+  static const float kNoBias[64] = {};
+  for (int t = 0; t < count;) {
 #if defined(TC_PACKED)
-  if (plan.packs && mr > LEAST_PACKED) return run_packed(mr, width, in, plan.v.c, s);
+    if (tiles[t].rows.packed != nullptr) {
+      const int64_t size = (int64_t)sizeof(float);
+      s.bias = nullptr;
+      t += (int)run_packed({tiles + t, count - t, k, in_at * size, out_at * size}, step, s);
+      continue;
+    }
 #endif
-  run_slice(mr, width, plain_rows(in, plan.v.pitch, plan.v.c), s);
+    Rows rows = tiles[t].rows;
+    rows.a += in_at;
+    s.bias = kNoBias;
+    s.c = tiles[t].c + out_at;
+    run_slice(tiles[t].mr, step, rows, s);
+    ++t;
+  }
 }
 
 // products[point][tile][width] = in[point][tile][c] * weight[point][c][width]
 inline void multiply(const Plan& plan, int64_t tiles, const float* weight, int32_t width, const float* in, float* products) {
-  static const float kNoBias[64] = {};
-  const Winograd& v = plan.v;
   Slice s = {};
-  s.bias = kNoBias;
   s.ldb = s.ldc = width;
   s.lo = -HUGE_VALF;
   s.hi = HUGE_VALF;
   const int32_t step = slice_width(width);
-  for (int point = 0; point < POINTS; ++point) {
-    for (int32_t part = 0; part < width; part += step) {
-      s.b = weight + point * v.c * width + part;
-      for (int64_t i = 0; i < tile_count(tiles); ++i) {
-        const int64_t begin = tile_begin(tiles, i);
-        s.c = products + point * plan.out_gap + begin * width + part;
-        multiply_tile(plan, (int)(tile_begin(tiles, i + 1) - begin), step, in + point * plan.in_gap + begin * v.pitch, s);
+  for (int64_t first = 0; first < tile_count(tiles); first += MAX_TILES) {
+    Tile batch[MAX_TILES];
+    const int count = find_tiles(plan, tiles, first, in, products, width, batch);
+    for (int point = 0; point < POINTS; ++point) {
+      for (int32_t part = 0; part < width; part += step) {
+        s.b = weight + point * plan.v.c * width + part;
+        multiply_tiles(batch, count, step, plan.v.c, point * plan.in_gap, point * plan.out_gap + part, s);
       }
     }
   }
