@@ -11,12 +11,13 @@ namespace {
 
 enum { CONV_X = 0, CONV_WEIGHT, CONV_BIAS, CONV_SLOPE, CONV_RESIDUAL, CONV_INPUTS };
 
-// NHWC sizes of one call. Every `group` has `c` input and `oc` output channels; `k` = kh * kw * c packed rows, `padded` packed columns.
+// NHWC sizes of one call. Every `group` has `c` input and `oc` output channels; `k` = kh * kw * c packed rows, `columns` of sums (gates are
+// some too), in `padded` packed ones.
 struct Conv {
   const tc_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
   const E *weight, *bias, *slope;
-  int64_t n, h, w, c, oh, ow, oc, k, padded;
+  int64_t n, h, w, c, oh, ow, oc, k, columns, padded;
 };
 
 inline Conv conv_of(const tc_call* call) {
@@ -36,7 +37,8 @@ inline Conv conv_of(const tc_call* call) {
   v.ow = v.y->dims[2];
   v.oc = v.y->dims[3] / v.p->group;
   v.k = (int64_t)v.p->kernel[0] * v.p->kernel[1] * v.c;
-  v.padded = padded_columns(v.oc, v.p->granule);
+  v.columns = v.p->gated != 0 ? 2 * v.oc : v.oc;
+  v.padded = padded_columns(v.columns, v.p->granule);
   return v;
 }
 

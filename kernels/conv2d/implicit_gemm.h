@@ -60,14 +60,16 @@ inline Plan plan_of(const tc_call* call) {
   }
   plan.segments = plan.flat ? 1 : v.oh;
   plan.length = plan.flat ? v.oh * v.ow : v.ow;
-  plan.tile_rows = v.oc > THIN_COLUMNS ? MR : v.p->block < THIN_ROWS ? v.p->block : THIN_ROWS;  // scratch holds `block` rows
+  plan.tile_rows = v.columns > THIN_COLUMNS || v.p->gated != 0 ? MR
+                   : v.p->block < THIN_ROWS                    ? v.p->block
+                                                               : THIN_ROWS;  // scratch holds `block` rows
   plan.tiles = tile_count(plan.length, plan.tile_rows);
   const int64_t total = plan.tiles * plan.segments;
   int64_t fit = v.p->block / plan.tile_rows;
 #if defined(TC_PACKED)
   // One tile's room is for gathering.
   const int64_t tile_bytes = v.k * MR * (int64_t)sizeof(float), room = tile_bytes > 0 ? call->scratch_bytes / tile_bytes - 1 : 0;
-  plan.packs = v.oc >= PACKED_COLUMNS && room >= 1;
+  plan.packs = v.columns >= PACKED_COLUMNS && room >= 1;
   if (plan.packs) fit = room;
 #endif
   plan.block_tiles = fit < 1 ? 1 : fit > MAX_TILES ? MAX_TILES : fit;
@@ -187,12 +189,13 @@ inline Product product_of(const Plan& plan, int64_t group) {
   p.b = v.weight + column * v.k;
   p.bias = v.bias + column;
   p.k = v.k;
-  p.n = v.oc;
+  p.n = v.columns;
   p.panel = v.p->panel;
   p.granule = v.p->granule;
   p.ldc = plan.pitch;
   p.ldr = plan.residual_pitch;
   p.epilogue = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope == nullptr ? nullptr : v.slope + column};
+  p.gate = {v.p->gated != 0, v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
   return p;
 }
 
@@ -225,11 +228,12 @@ inline void run_item(const tc_call* call, const Plan& plan, int64_t image_index,
   }
   Product product = product_of(plan, group);
   product.pairs = scratch;
-  if (v.oc <= THIN_COLUMNS) {
+  if (v.columns <= THIN_COLUMNS && v.p->gated == 0) {
     run_thin_block(product, tiles, count, scratch);
     return;
   }
-  run_block(product, tiles, count, plan.panels * split / plan.splits, plan.panels * (split + 1) / plan.splits);
+  const auto multiply = v.p->gated != 0 ? run_gated_block : run_block;
+  multiply(product, tiles, count, plan.panels * split / plan.splits, plan.panels * (split + 1) / plan.splits);
 }
 
 int64_t work(const tc_call* call) {

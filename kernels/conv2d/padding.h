@@ -2,6 +2,7 @@
 #ifndef TIERCAST_CONV2D_PADDING_H_
 #define TIERCAST_CONV2D_PADDING_H_
 
+#include "simd/activation_rules.h"
 #include "simd/checked.h"
 #include "tc_enums.h"
 
@@ -40,6 +41,16 @@ inline const char* check_residual(int32_t mode, const tc_view& residual, const t
     return "residual must be of y's type and shape, channels contiguous";
   }
   return nullptr;
+}
+
+// NULL when a gate, if there is one, is one that the kernels know.
+template <class Params>
+inline const char* check_gate(const Params* p, bool has_slope) {
+  if (p->gated != 0 && p->gated != 1) return "gated must be 0 or 1";
+  if (p->gated == 0) return nullptr;
+  if (p->residual_mode != TC_RESIDUAL_NONE || has_slope) return "a gated convolution takes no residual and no slope";
+  if (p->granule < 2) return "a gated convolution takes a granule of 2 or more";
+  return valid_activation(p->gate_activation, false) ? nullptr : "unknown gate_activation, or prelu";
 }
 
 }  // namespace

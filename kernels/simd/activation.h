@@ -8,8 +8,13 @@ namespace {
 
 #if defined(TC_SMOOTH_IN_SINGLE)
 // f16 has neither the range nor the precision for exponentials.
-TC_NOINLINE V activate_smooth(V x, int activation, float alpha) {
-  return through_single(x, [=](single::V part) { return single::activate_smooth(part, activation, alpha); });
+TC_NOINLINE void activate_smooth(V* x, int count, int activation, float alpha) {
+  for (int i = 0; i < count; ++i) {
+    x[i] = through_single(x[i], [=](single::V part) {
+      single::activate_smooth(&part, 1, activation, alpha);
+      return part;
+    });
+  }
 }
 #else
 // ln(1 + e^x), by the larger term so that neither overflows.
@@ -34,27 +39,34 @@ TC_INLINE V v_gelu_tanh(V x) {
   return v_fma(half, v_tanh(inner), half);
 }
 
-// Activations that need exp and the like live in one out-of-line function per row: they would fill the caller's code.
-TC_NOINLINE V activate_smooth(V x, int activation, float alpha) {
+template <class F>
+TC_INLINE void apply(V* x, int count, F f) {
+#pragma clang loop unroll(disable)
+  for (int i = 0; i < count; ++i) x[i] = f(x[i]);
+}
+
+// Activations that need exp and the like, of `count` vectors: one out-of-line function per row, since they would fill the caller's code,
+// and several vectors a call, since each loop loads its constants once.
+TC_NOINLINE void activate_smooth(V* x, int count, int activation, float alpha) {
   switch (activation) {
     case TC_ACTIVATION_ELU:
-      return v_select(v_gt(x, v_zero()), x, v_mul(v_set1(alpha), v_expm1(x)));
+      return apply(x, count, [=](V v) TC_LAMBDA_INLINE { return v_select(v_gt(v, v_zero()), v, v_mul(v_set1(alpha), v_expm1(v))); });
     case TC_ACTIVATION_SIGMOID:
-      return v_sigmoid(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_sigmoid(v); });
     case TC_ACTIVATION_TANH:
-      return v_tanh(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_tanh(v); });
     case TC_ACTIVATION_SILU:
-      return v_div(x, v_add(v_set1(1.0f), v_exp(v_neg(x))));
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_div(v, v_add(v_set1(1.0f), v_exp(v_neg(v)))); });
     case TC_ACTIVATION_GELU:
-      return v_gelu(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_gelu(v); });
     case TC_ACTIVATION_GELU_TANH:
-      return v_gelu_tanh(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_gelu_tanh(v); });
     case TC_ACTIVATION_MISH:
-      return v_mish(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_mish(v); });
     case TC_ACTIVATION_SOFTPLUS:
-      return v_softplus(x);
+      return apply(x, count, [](V v) TC_LAMBDA_INLINE { return v_softplus(v); });
     default:
-      return x;
+      return;
   }
 }
 #endif
@@ -79,8 +91,14 @@ TC_INLINE V activate(V x, V slope, int activation, float alpha, float beta) {
     case TC_ACTIVATION_HARD_SIGMOID:
       return v_min(v_set1(1.0f), v_max(v_zero(), v_fma(x, v_set1(alpha), v_set1(beta))));
     default:
-      return activate_smooth(x, activation, alpha);
+      activate_smooth(&x, 1, activation, alpha);
+      return x;
   }
+}
+
+TC_INLINE bool is_smooth(int activation) {
+  return activation == TC_ACTIVATION_ELU ||
+         (activation >= TC_ACTIVATION_SIGMOID && activation != TC_ACTIVATION_HARD_SWISH && activation != TC_ACTIVATION_HARD_SIGMOID);
 }
 
 }  // namespace

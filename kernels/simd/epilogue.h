@@ -14,6 +14,13 @@ struct Epilogue {
   const E* slope;  // for prelu, padded like bias
 };
 
+// What multiplies features, where `on`: sums of their own behind an activation that needs no slope.
+struct Gate {
+  bool on;
+  int32_t activation;
+  float alpha, beta;
+};
+
 TC_INLINE bool clamps(int32_t activation) {
   return activation == TC_ACTIVATION_NONE || activation == TC_ACTIVATION_RELU || activation == TC_ACTIVATION_CLIP;
 }
@@ -35,6 +42,55 @@ TC_INLINE void finish_with(F f, int mr, int64_t n, const E* slope, const E* resi
   }
 }
 
+enum { CHUNK = 8 };  // vectors that a smooth activation takes at a time
+
+// Calls use(vectors, count) for the vectors of [mr][n] in turn, CHUNK at most; a vector is its row, its first column and what is left of
+// it.
+struct Piece {
+  int row;
+  int64_t column, left;
+};
+template <class F>
+TC_INLINE void in_chunks(int mr, int64_t n, F use) {
+  Piece pieces[CHUNK];
+  int count = 0;
+  for (int r = 0; r < mr; ++r) {
+    for (int64_t j = 0; j < n; j += VL) {
+      pieces[count++] = {r, j, n - j};
+      if (count < CHUNK) continue;
+      use(pieces, count);
+      count = 0;
+    }
+  }
+  if (count > 0) use(pieces, count);
+}
+
+TC_INLINE V load_piece(const E* p, int64_t left) { return left >= VL ? v_load(p) : v_load_n(p, left); }
+TC_INLINE void store_piece(E* p, V x, int64_t left) {
+  if (left >= VL) {
+    v_store(p, x);
+  } else {
+    v_store_n(p, x, left);
+  }
+}
+
+// C = smooth activation(C), then times or plus the residual, where `residual` is not NULL.
+inline void finish_smooth(const Epilogue& e, int mr, int64_t n, const E* residual, int64_t ldr, E* c, int64_t ldc) {
+  in_chunks(mr, n, [&](const Piece* pieces, int count) TC_LAMBDA_INLINE {
+    V x[CHUNK];
+    for (int i = 0; i < count; ++i) x[i] = load_piece(c + pieces[i].row * ldc + pieces[i].column, pieces[i].left);
+    activate_smooth(x, count, e.activation, e.alpha);
+    for (int i = 0; i < count; ++i) {
+      const Piece& at = pieces[i];
+      if (residual != nullptr) {
+        const V other = load_piece(residual + at.row * ldr + at.column, at.left);
+        x[i] = e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x[i], other) : v_add(x[i], other);
+      }
+      store_piece(c + at.row * ldc + at.column, x[i], at.left);
+    }
+  });
+}
+
 // activation and late residual over C[mr][n], which has just been written and lies in L1.
 TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const E* slope, const E* residual, int64_t ldr, E* c, int64_t ldc) {
   if (ldc == n && slope == nullptr && (residual == nullptr || ldr == n)) {  // no gaps: one long row fills the vectors
@@ -50,12 +106,33 @@ TC_NOINLINE void finish(const Epilogue& e, int mr, int64_t n, const E* slope, co
     return finish_with([](V x, V s, V) TC_LAMBDA_INLINE { return activate(x, s, TC_ACTIVATION_PRELU, 0.0f, 0.0f); }, mr, n, slope, nullptr,
                        0, c, ldc);
   }
+  if (is_smooth(e.activation)) return finish_smooth(e, mr, n, late ? residual : nullptr, ldr, c, ldc);
   const int32_t activation = clamps(e.activation) ? (int32_t)TC_ACTIVATION_NONE : e.activation;
   const auto any = [&](V x, V s, V other) TC_LAMBDA_INLINE {
     x = activate(x, s, activation, e.alpha, e.beta);
     return !late ? x : e.residual_mode == TC_RESIDUAL_MUL_AFTER ? v_mul(x, other) : v_add(x, other);
   };
   finish_with(any, mr, n, slope, late ? residual : nullptr, ldr, c, ldc);
+}
+
+TC_INLINE void activate_all(V* x, int count, int activation, float alpha, float beta) {
+  if (is_smooth(activation)) return activate_smooth(x, count, activation, alpha);
+  for (int i = 0; i < count; ++i) x[i] = activate(x[i], v_zero(), activation, alpha, beta);
+}
+
+// y[mr][n] = activation(features) * gate(gates) of sums [mr][2 * half]: features, from column `half` on their gates.
+TC_NOINLINE void finish_gated(const Epilogue& e, const Gate& gate, int mr, int64_t n, const E* sums, int64_t half, E* y, int64_t ldy) {
+  in_chunks(mr, n, [&](const Piece* pieces, int count) TC_LAMBDA_INLINE {
+    V x[CHUNK], gates[CHUNK];
+    for (int i = 0; i < count; ++i) {
+      const E* at = sums + pieces[i].row * 2 * half + pieces[i].column;
+      x[i] = load_piece(at, pieces[i].left);
+      gates[i] = load_piece(at + half, pieces[i].left);
+    }
+    activate_all(x, count, e.activation, e.alpha, e.beta);
+    activate_all(gates, count, gate.activation, gate.alpha, gate.beta);
+    for (int i = 0; i < count; ++i) store_piece(y + pieces[i].row * ldy + pieces[i].column, v_mul(x[i], gates[i]), pieces[i].left);
+  });
 }
 
 // Bounds of the micro-kernel's clamp; infinite where the activation is not one.

@@ -71,7 +71,8 @@ struct Product {
   int32_t panel, granule;
   int64_t ldc, ldr;
   Epilogue epilogue;
-  E* pairs;  // scratch for k * 8 elements, or NULL: where a thin panel may be packed in pairs
+  Gate gate;  // when it is on, n counts features and gates
+  E* pairs;   // scratch for k * 8 elements, or NULL: where a thin panel may be packed in pairs
 };
 
 // `n` < width columns are wanted: compute the whole slice aside and copy them out.
@@ -196,6 +197,35 @@ TC_NOINLINE void run_block(const Product& p, const Tile* tiles, int count, int64
       for (; finishes && finished < count; ++finished) finish_columns(p, tiles[finished], column + part, step);
     }
     column += width;
+  }
+}
+
+// As run_block for gated panels: their sums are taken aside and meet while they lie in cache.
+TC_NOINLINE void run_gated_block(const Product& p, const Tile* tiles, int count, int64_t first, int64_t last) {
+  E sums[MAX_TILES * MR * NR];
+  const int64_t padded = padded_columns(p.n, p.granule);
+  Product panel = p;
+  panel.epilogue = {TC_ACTIVATION_NONE, 0.0f, 0.0f, TC_RESIDUAL_NONE, nullptr};
+  int64_t column = panel_start(first, padded, p.panel);
+  for (int64_t i = first; i < last; ++i, column += panel.n) {
+    const int32_t width = panel_width(column, padded, p.panel);
+    panel.b = p.b + p.k * column;
+    panel.bias = p.bias + column;
+    panel.n = panel.ldc = panel.panel = panel.granule = width;
+    const int64_t left = p.n / 2 - column / 2, features = left < width / 2 ? left : width / 2;
+    const int room = MAX_TILES * NR / width;
+    for (int begin = 0, next; begin < count; begin = next) {
+      next = begin + room < count ? begin + room : count;
+      Tile aside[MAX_TILES];
+      for (int t = begin; t < next; ++t) {
+        aside[t - begin] = tiles[t];
+        aside[t - begin].c = sums + (t - begin) * MR * width;
+      }
+      run_block(panel, aside, next - begin, 0, 1);
+      for (int t = begin; t < next; ++t) {
+        finish_gated(p.epilogue, p.gate, tiles[t].mr, features, aside[t - begin].c, width / 2, tiles[t].c + column / 2, p.ldc);
+      }
+    }
   }
 }
 

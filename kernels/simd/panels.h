@@ -50,6 +50,19 @@ inline int64_t packed_offset(int64_t k, int64_t n, int64_t rows, int64_t padded,
   return rows * column + k * width + (n - column);
 }
 
+// Of a gated right-hand side, whose panels hold features in their first half and as many gates in the second: the packed column of feature
+// n; its gate's is `half` further.
+inline int64_t feature_column(int64_t n, int64_t padded, int32_t panel, int64_t* half) {
+  int64_t column = 0;
+  int32_t width = panel_width(0, padded, panel);
+  while (2 * n >= column + width) {
+    column += width;
+    width = panel_width(column, padded, panel);
+  }
+  *half = width / 2;
+  return column + n - column / 2;
+}
+
 }  // namespace
 
 #endif

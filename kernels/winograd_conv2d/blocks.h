@@ -22,7 +22,8 @@ struct Plan {
   int64_t in_gap, out_gap;                 // floats between two points' matrices of transformed inputs and products
 };
 
-enum { LEAST_PACKED = 2 };  // so few tiles are read as they lie
+enum { MOST_COLUMNS = 64 };  // of a panel
+enum { LEAST_PACKED = 2 };   // so few tiles are read as they lie
 
 // Whether the packed micro-kernels know all widths of the panels.
 inline bool packs(const Winograd& v) {
@@ -385,6 +386,33 @@ inline int64_t finish_panel(const Plan& plan, int64_t first, int64_t tiles, int6
   return band.before;
 }
 
+// As finish_panel for a panel of features and gates, which meet tile by tile.
+inline void finish_gated_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products) {
+  const Winograd& v = plan.v;
+  const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, TC_RESIDUAL_NONE, nullptr};
+  const Gate gate = {true, v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
+  const int64_t half = width / 2, left = v.oc - column / 2, n = left < half ? left : half;
+  float sums[SIDE * SIDE * MOST_COLUMNS];
+  Target aside = {};
+  aside.y = sums;
+  aside.rows = aside.columns = SIDE;
+  aside.y_row = SIDE * width;
+  aside.y_column = width;
+  aside.lo = v_set1(-HUGE_VALF);
+  aside.hi = v_set1(HUGE_VALF);
+  TileAt at = tile_at(v, first);
+  for (int64_t tile = 0; tile < tiles; ++tile, at = next_tile(v, first + tile, at)) {
+    const Target t = target_of(v, e, at);
+    if (t.rows == 0 || t.columns == 0) continue;
+    for (int64_t j = 0; j < width; j += VL) {
+      transform_products<false>(products + tile * width + j, plan.out_gap, width, v.bias + column + j, width - j, aside, j);
+    }
+    for (int64_t i = 0; i < t.rows; ++i) {
+      finish_gated(e, gate, (int)t.columns, n, sums + i * SIDE * width, half, t.y + i * t.y_row + column / 2, t.y_column);
+    }
+  }
+}
+
 int64_t work(const tc_call* call) {
   const Plan plan = plan_of(call);
   return plan.groups * plan.splits;
@@ -399,7 +427,11 @@ inline int64_t run_panels(const Plan& plan, int64_t block, int64_t split, const 
   for (int64_t i = plan.panels * split / plan.splits; i < last; ++i) {
     const int32_t width = panel_width(column, v.padded, v.p->panel);
     multiply(plan, tiles, v.weight + column * v.c * POINTS, width, in, products);
-    pixels = finish_panel(plan, first, tiles, column, width, products, band);
+    if (v.p->gated != 0) {
+      finish_gated_panel(plan, first, tiles, column, width, products);
+    } else {
+      pixels = finish_panel(plan, first, tiles, column, width, products, band);
+    }
     column += width;
   }
   return pixels;

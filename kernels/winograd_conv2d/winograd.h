@@ -44,8 +44,8 @@ struct Winograd {
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
   const tc_view* statistics;        // of y, [1, bands, 3, OC]; NULL when none are asked for
   const float *weight, *bias, *slope;
-  int64_t n, c, oc, padded;
-  int64_t pitch, width;  // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
+  int64_t n, c, oc, padded;  // padded: packed columns of products, gates too
+  int64_t pitch, width;               // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
   Axis rows, columns;
   int64_t tiles;  // of all images and phases
 };
@@ -63,7 +63,7 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
   v.n = v.x->dims[0];
   v.c = v.x->dims[3];
   v.oc = v.y->dims[3];
-  v.padded = padded_columns(v.oc, v.p->granule);
+  v.padded = padded_columns(v.p->gated != 0 ? 2 * v.oc : v.oc, v.p->granule);
   v.pitch = (v.c + STRIP_LANES - 1) / STRIP_LANES * STRIP_LANES;
   v.width = v.padded < v.p->panel ? v.padded : v.p->panel;
   v.rows = axis_of(v.x->dims[1], v.y->dims[1], v.p->dilations[0], v.p->pads[0], m);

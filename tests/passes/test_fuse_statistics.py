@@ -45,7 +45,7 @@ def test_a_convolution_takes_the_statistics_whoever_else_reads_it(end: str) -> N
     [
         (CONV, 2, "they are of one image, it has 2"),
         ("c = Conv<dilations=[2,2], pads=[2,2,2,2]>(x, w)", 1, "it is dilated"),
-        ("a = Conv<pads=[1,1,1,1]>(x, w)\n c = Relu(a)", 1, "it has an activation or a residual"),
+        ("a = Conv<pads=[1,1,1,1]>(x, w)\n c = Relu(a)", 1, "it has an activation, a residual or a gate"),
         ("c = Conv<group=16, pads=[1,1,1,1]>(x, d)", 1, "DepthwiseConv2d takes no statistics"),
         ("c = Conv(x, p)", 1, "is no Winograd convolution"),
         ("c = Identity(x)", 1, "Copy takes no statistics"),

@@ -18,6 +18,7 @@ from tiercast.ops.convolution import (
     channel_vector,
     constant_weight,
     explicit_pads,
+    gate_params,
     image_input,
     residual_of,
     spatial_pair,
@@ -41,6 +42,9 @@ BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 class Conv2d(Op):
     """y = activation(conv(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
+    gated: y = activation(f) * gate_activation(g), where f and g are the first and the second half of the
+    convolution's channels: weight [2 OC,...], bias [2 OC], one group, no slope, no residual.
+
     x f32 or f16 [N,H,W,C]; weight constant [OC,C/group,KH,KW]; bias, slope constant [OC]; residual like y.
     pads = top, left, bottom, right, all >= 0; pad_mode zero | reflect | replicate.
     statistics: 0, or the bands of a second output f32 [1,bands,3,OC], which ChannelNorm takes: statistics of
@@ -61,6 +65,10 @@ class Conv2d(Op):
         "alpha": 0.0,
         "beta": 0.0,
         "residual_mode": "none",
+        "gated": 0,
+        "gate_activation": "none",
+        "gate_alpha": 0.0,
+        "gate_beta": 0.0,
         "statistics": 0,
     }
     strided_inputs = True
@@ -101,7 +109,8 @@ class Conv2d(Op):
                 f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
             )
         out_size = window_size(node, height, 0), window_size(node, width, 1)
-        made: list[tuple[ir.DataType, tuple[int, ...]]] = [(dtype(x), (batch, *out_size, weight.shape[0]))]
+        out_channels = weight.shape[0] // (2 if attr(node, "gated") else 1)
+        made: list[tuple[ir.DataType, tuple[int, ...]]] = [(dtype(x), (batch, *out_size, out_channels))]
         bands = int(attr(node, "statistics"))
         if bands == 0:
             return made
@@ -109,7 +118,7 @@ class Conv2d(Op):
         if reason is not None or not 0 < bands <= math.prod(out_size):
             why = reason or "there may be one per pixel at most"
             raise GraphError(f"{where(node)}: statistics={bands}: {why}")
-        return [*made, (ir.DataType.FLOAT, (1, bands, 3, weight.shape[0]))]
+        return [*made, (ir.DataType.FLOAT, (1, bands, 3, out_channels))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call, by the algorithm that is expected to be fastest among those that are exact enough."""
@@ -134,7 +143,11 @@ class Conv2d(Op):
         panels = panels_for(row)
         k, columns = kernel_h * kernel_w * in_channels, out_channels // group
         grouped = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)
-        bias = channel_vector(node, 2, out_channels, default=0.0)
+        matrix = grouped.reshape(group, k, columns)
+        bias = channel_vector(node, 2, out_channels, default=0.0).reshape(group, columns)
+        gate = gate_params(node)
+        if gate["gated"]:
+            matrix, bias = panels.gated(matrix), panels.gated(bias)
         slope = channel_vector(node, 3, out_channels)
         residual, residual_mode = residual_of(node, 4)
         block = max(BLOCK_ROWS[0], min(BLOCK_ROWS[1], BLOCK_FLOATS // k))
@@ -144,8 +157,8 @@ class Conv2d(Op):
             row,
             inputs=[
                 node.inputs[0],
-                low.const(panels.pack(grouped.reshape(group, k, columns)), "weight"),
-                low.const(panels.pad(bias.reshape(group, columns)), "bias"),
+                low.const(panels.pack(matrix), "weight"),
+                low.const(panels.pad(bias), "bias"),
                 None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
                 residual,
             ],
@@ -161,6 +174,7 @@ class Conv2d(Op):
                 "alpha": attr(node, "alpha"),
                 "beta": attr(node, "beta"),
                 "residual_mode": residual_mode,
+                **gate,
                 "panel": panels.panel,
                 "granule": panels.granule,
                 "block": block,
@@ -172,8 +186,9 @@ class Conv2d(Op):
             low.call(node, low.choose("channel_statistics_f32f32"), [node.outputs[0]], [node.outputs[1]], {})
 
     def macs(self, node: ir.Node) -> int:
-        """Output elements times taps times channels of a group."""
-        return math.prod(shape(node.outputs[0])) * math.prod(weight_of(node).shape[1:])
+        """Output pixels times taps, channels of a group and sums."""
+        batch, height, width, _ = shape(node.outputs[0])
+        return batch * height * width * weight_of(node).size
 
 
 def _is_depthwise(weight: np.ndarray, group: int) -> bool:
@@ -205,8 +220,8 @@ def statistics_refusal(node: ir.Node) -> str | None:
         return f"they are of one image, it has {shape(x)[0]}"
     if attr(node, "dilations") != [1, 1]:
         return f"it is dilated by {attr(node, 'dilations')}"
-    if attr(node, "activation") != "none" or attr(node, "residual_mode") != "none":
-        return "it has an activation or a residual"
+    if attr(node, "activation") != "none" or attr(node, "residual_mode") != "none" or attr(node, "gated"):
+        return "it has an activation, a residual or a gate"
     return None
 
 

@@ -163,6 +163,19 @@ def channel_vector(
     return np.broadcast_to(array.reshape(-1).astype(np.float32), (channels,))
 
 
+def gate_params(node: ir.Node) -> dict[str, object]:
+    """The kernels' params of a Conv2d's gate; GraphError when it has groups, a slope or a residual."""
+    gated = bool(attr(node, "gated"))
+    if gated and (attr(node, "group") != 1 or any(value is not None for value in node.inputs[3:])):
+        raise GraphError(f"{where(node)}: a gated convolution takes one group, no slope and no residual")
+    return {
+        "gated": int(gated),
+        "gate_activation": attr(node, "gate_activation"),
+        "gate_alpha": attr(node, "gate_alpha"),
+        "gate_beta": attr(node, "gate_beta"),
+    }
+
+
 def residual_of(node: ir.Node, index: int) -> tuple[ir.Value | None, str]:
     """Input `index` and the residual_mode the kernel needs ("none" without the input).
 

@@ -36,6 +36,19 @@ class Panels:
             left -= width
         return found
 
+    def gated(self, matrix: np.ndarray) -> np.ndarray:
+        """[..., 2 N], features and then gates -> [..., padded columns], panel by panel features and gates."""
+        count = matrix.shape[-1] // 2
+        out = np.zeros((*matrix.shape[:-1], self.padded(2 * count)), matrix.dtype)
+        start = 0
+        for width in self.widths(2 * count):
+            first, half = start // 2, width // 2
+            features = min(half, count - first)
+            for column, source in ((start, first), (start + half, count + first)):
+                out[..., column : column + features] = matrix[..., source : source + features]
+            start += width
+        return out
+
     def pack(self, matrix: np.ndarray) -> np.ndarray:
         """[..., K, N] f32 -> flat: each matrix's panels in order, each [K, width], zeros beyond N."""
         *outer, rows, columns = matrix.shape

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.kernel import Row
-from tiercast.ops.convolution import channel_vector, residual_of, weight_of
+from tiercast.ops.convolution import channel_vector, gate_params, residual_of, weight_of
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import attr, dtype, shape
@@ -76,9 +76,9 @@ def fits(node: ir.Node) -> bool:
 def direct_us(node: ir.Node, row: Row) -> float:
     """Predicted time of the direct kernel's row."""
     taps = math.prod(weight_of(node).shape[1:])
-    batch, height, width, channels = shape(node.outputs[0])
-    columns, rate = channels // attr(node, "group"), RATES[row.isa].gemm
-    if columns <= THIN_COLUMNS:
+    batch, height, width, _ = shape(node.outputs[0])
+    columns, rate = weight_of(node).shape[0] // attr(node, "group"), RATES[row.isa].gemm
+    if columns <= THIN_COLUMNS and not attr(node, "gated"):
         rate *= THIN_RATE
     else:
         columns = panels_for(row).padded(columns)
@@ -109,7 +109,11 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
     row = low.choose(kernel_op(m))
     panels = panels_for(row)
     packing = {"panel": panels.panel, "granule": panels.granule}
-    plain = low.const(np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), "weight")
+    bias, gate = channel_vector(node, 2, out_channels, default=0.0), gate_params(node)
+    matrices_of_taps = weight.transpose(2, 3, 1, 0)
+    if gate["gated"]:
+        matrices_of_taps, bias = panels.gated(matrices_of_taps), panels.gated(bias)
+    plain = low.const(np.ascontiguousarray(matrices_of_taps), "weight")
     size = (m + 2) ** 2 * channels * panels.padded(out_channels)
     maker = low.choose("winograd_weights_f32f32")
     transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": m, **packing})
@@ -123,7 +127,7 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
         inputs=[
             node.inputs[0],
             transformed,
-            low.const(panels.pad(channel_vector(node, 2, out_channels, default=0.0)), "bias"),
+            low.const(panels.pad(bias), "bias"),
             None if slope is None else low.const(panels.pad(slope), "slope"),
             residual,
         ],
@@ -133,6 +137,7 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
             "strides": [1, 1],
             **{name: attr(node, name) for name in _KEPT},
             "residual_mode": residual_mode,
+            **gate,
             **packing,
             "block": block,
         },

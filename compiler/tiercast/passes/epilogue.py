@@ -42,6 +42,8 @@ def epilogue_op(node: ir.Node | None) -> Op | None:
 
 def is_finished(node: ir.Node) -> str | None:
     """Why nothing more fits into the node's epilogue, None when an activation still does."""
+    if attr(node, "gated", 0):
+        return "it is gated"
     if attr(node, "activation") != "none":
         return f"it has the activation {attr(node, 'activation')} already"
     if attr(node, "residual_mode", "none") not in ("none", "add"):

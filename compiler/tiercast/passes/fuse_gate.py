@@ -4,49 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from tiercast.ir.edit import array, insert_before, new_constant, only_user, remove_dead, take_over
+from tiercast.ir.edit import array, erase, insert_before, like, only_user, take_over
 from tiercast.ir.report import PassReport
-from tiercast.ir.slots import get_operand, put_operand
 from tiercast.ops.registry import DOMAIN, attr, op_of, shape
 from tiercast.passes.epilogue import is_finished, program_of
-from tiercast.passes.fuse_activation import activation_of
-
-_VECTOR_CHANNELS = (
-    8  # a half of fewer, or of an odd number, wastes more lanes than the gate's pass over memory costs
-)
+from tiercast.passes.fuse_activation import Activation, activation_of
 
 
 @dataclass(frozen=True)
 class _Half:
+    """A slice of the convolution's channels, and what stands between it and the product."""
+
     slice: ir.Node
     start: int
     size: int
+    activation: ir.Node | None = None
 
 
 def fuse_gate(model: ir.Model) -> PassReport:
-    """Splits the weights of a gated convolution into a feature and a gate convolution, in place.
+    """A gated convolution with its activations and product becomes one Conv2d that is `gated`, in place.
 
-    fuse_activation and fuse_residual then give each its activation and make the later one multiply
-    (mul_after), so that nothing but the gated result is stored. Run it before them.
+    Its sums are activated and multiplied while they lie in cache, and what it reads is read once.
     """
     report = PassReport("fuse_gate")
     for node in list(model.graph):
         if node.domain != DOMAIN or node.op_type != "Conv2d":
             continue
         halves = _halves(node)
-        if halves is None or not _meet_in_product(halves):
+        product = _product(halves) if halves is not None else None
+        if halves is None or product is None:
             continue
         refusal = _refusal(node, halves)
         if refusal is not None:
             report.refuse(node, refusal)
             continue
-        for half in halves:
-            _convolve_half(model.graph, node, half)
-        report.apply(node, f"split into {halves[0].size} feature and {halves[1].size} gate channels")
-    remove_dead(model.graph)
+        _fuse(model.graph, node, halves, product)
+        report.apply(node, f"{halves[0].size} channels and their gates")
     return report
 
 
@@ -61,7 +56,9 @@ def _halves(node: ir.Node) -> list[_Half] | None:
         starts, sizes = attr(user, "starts"), attr(user, "sizes")
         if any(starts[:-1]) or tuple(sizes[:-1]) != shape(out)[:-1]:
             return None
-        found.append(_Half(user, starts[-1], sizes[-1]))
+        follower = only_user(user.outputs[0])
+        activation = follower if follower is not None and activation_of(follower) is not None else None
+        found.append(_Half(user, starts[-1], sizes[-1], activation))
     found.sort(key=lambda half: half.start)
     covers = (
         found[0].start == 0
@@ -70,46 +67,48 @@ def _halves(node: ir.Node) -> list[_Half] | None:
     return found if covers else None
 
 
-def _meet_in_product(halves: list[_Half]) -> bool:
-    """Whether the halves, each through at most one activation, are the two factors of one product."""
+def _product(halves: list[_Half]) -> ir.Node | None:
+    """The node whose two factors are the halves, each through at most one activation."""
     ends = []
     for half in halves:
-        user = only_user(half.slice.outputs[0])
-        if user is not None and activation_of(user) is not None:
-            user = only_user(user.outputs[0])
+        user = only_user((half.activation or half.slice).outputs[0])
         program = program_of(user)
         if program is None or len(program) != 1 or program[0].op != "mul":
-            return False
+            return None
         ends.append(user)
-    return ends[0] is ends[1]
+    return ends[0] if ends[0] is ends[1] else None
 
 
 def _refusal(node: ir.Node, halves: list[_Half]) -> str | None:
     if attr(node, "group") != 1:
         return f"its {attr(node, 'group')} groups would have to be split as well"
-    if halves[0].size % _VECTOR_CHANNELS:
-        return f"a half of {halves[0].size} channels is no multiple of {_VECTOR_CHANNELS}"
+    if any(_activation(half).slope is not None for half in halves):
+        return "a half has a slope for each channel"
     if is_finished(node) is not None or attr(node, "residual_mode") != "none":
         return "it has an activation or a residual of both halves"
     return None if array(node.inputs[1]) is not None else "its weights are not constant"
 
 
-def _convolve_half(graph: ir.Graph, node: ir.Node, half: _Half) -> None:
-    names = op_of(node).inputs
-    out = half.slice.outputs[0]
-    value = ir.Value(name=f"{out.name}.half", shape=out.shape, type=out.type)
+def _activation(half: _Half) -> Activation:
+    found = activation_of(half.activation) if half.activation is not None else None
+    return found or Activation("none")
+
+
+def _fuse(graph: ir.Graph, node: ir.Node, halves: list[_Half], product: ir.Node) -> None:
+    feature, gate = (_activation(half) for half in halves)
+    attributes = {name: attr(node, name) for name in op_of(node).attributes} | {
+        "activation": feature.kind, "alpha": feature.alpha, "beta": feature.beta, "gated": 1,
+        "gate_activation": gate.kind, "gate_alpha": gate.alpha, "gate_beta": gate.beta,
+    }  # fmt: skip
     made = ir.Node(
         DOMAIN,
         node.op_type,
-        node.inputs[:2],
-        node.attributes.values(),
-        outputs=[value],
-        name=f"{out.name}/{node.op_type}",
+        node.inputs,
+        [ir.convenience.convert_attribute(name, value) for name, value in attributes.items()],
+        outputs=[like(product.outputs[0])],
+        name=node.name,
     )
-    for name in ("weight", "bias"):
-        data = array(get_operand(node, names, name))
-        if data is not None:
-            part = np.ascontiguousarray(data[half.start : half.start + half.size])
-            put_operand(made, names, name, new_constant(graph, f"{out.name}.{name}", part))
-    insert_before(half.slice, [made])
-    take_over(out, value)
+    insert_before(product, [made])
+    take_over(product.outputs[0], made.outputs[0])
+    between = [half.activation for half in halves if half.activation is not None]
+    erase(graph, [product, *between, *(half.slice for half in halves), node])

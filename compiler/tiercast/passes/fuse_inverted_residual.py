@@ -90,7 +90,9 @@ def _is_pointwise(node: ir.Node | None) -> TypeGuard[ir.Node]:
         return False
     if node.outputs[0].dtype != ir.DataType.FLOAT:
         return False
-    plain = attr(node, "group") == 1 and not any(attr(node, "pads")) and attr(node, "strides") == [1, 1]
+    if attr(node, "gated") or attr(node, "group") != 1:
+        return False
+    plain = not any(attr(node, "pads")) and attr(node, "strides") == [1, 1]
     return plain and _weight_dims(node)[2:] == (1, 1)
 
 

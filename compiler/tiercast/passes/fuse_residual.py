@@ -99,6 +99,8 @@ def _refusal(pair: _Pair) -> str | None:
         return shared
     if attr(producer, "residual_mode", "none") != "none":
         return "it has a residual already"
+    if attr(producer, "gated", 0):
+        return "it is gated"
     if shape(pair.source) != shape(pair.node.outputs[0]):
         return "it broadcasts to a larger shape"
     if _is_bias(pair, producer):
