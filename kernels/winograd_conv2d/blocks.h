@@ -248,8 +248,9 @@ struct Target {
   int64_t y_row, y_column, r_row, r_column;  // strides
   int64_t rows, columns;                     // inside
   V lo, hi;
-  bool early;  // the residual is added before the activation
-  Band band;   // of the first channel
+  bool low, high;  // whether these bound anything
+  bool early;      // the residual is added before the activation
+  Band band;       // of the first channel
 };
 
 // What the pixels of a tile add to a band: in two sets, as adds wait for each other.
@@ -262,6 +263,21 @@ struct Sums {
     squares[set] = v_fma(d, d, squares[set]);
   }
 };
+
+// y = A^T m + bias. The value of point 1, if there is one, reaches all outputs as it is.
+TC_INLINE void transform_row(const V (&m)[REACH], V bias, V (&y)[SIDE]) {
+  enum { ONE = one_of<SIDE>() };
+  if constexpr (ONE >= 0) {
+    V biased[REACH];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < REACH; ++j) biased[j] = j == ONE ? v_add(m[j], bias) : m[j];
+    transform_output<SIDE>(biased, y);
+  } else {
+    transform_output<SIDE>(m, y);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < SIDE; ++j) y[j] = v_add(y[j], bias);
+  }
+}
 
 // One vector of channels of a tile: A^T m A + bias (+ residual), clamped; `n` of its lanes are stored. COUNTED: neither clamped nor with
 // residual, but joined to the band.
@@ -296,22 +312,31 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
   }
   float* line = t.y + channel;
   const V lo = t.lo, hi = t.hi;  // of their own: stores to y might be stores to t
+  const bool low = t.low, high = t.high;
   const int64_t rows = t.rows, y_row = t.y_row, y_column = t.y_column;
   for (int64_t i = 0; i < rows; ++i, line += y_row) {
     V y[SIDE];
-    transform_output<SIDE>(half[i], y);
+    transform_row(half[i], b, y);
     float* to = line;
-    if (whole) {
+    const auto store = [&](auto last) TC_LAMBDA_INLINE {
 #pragma clang loop unroll(full)
       for (int j = 0; j < SIDE; ++j, to += y_column) {
-        const V x = v_add(y[j], b);
-        if (COUNTED) s.add(j % 2, x);
-        v_store(to, COUNTED ? x : Full::clamp(x, lo, hi));
+        if (COUNTED) s.add(j % 2, y[j]);
+        v_store(to, last(y[j]));
+      }
+    };
+    if (whole) {
+      if (COUNTED || !(low || high)) {
+        store([](V x) TC_LAMBDA_INLINE { return x; });
+      } else if (!high) {
+        store([&](V x) TC_LAMBDA_INLINE { return v_max(lo, x); });
+      } else {
+        store([&](V x) TC_LAMBDA_INLINE { return Full::clamp(x, lo, hi); });
       }
       continue;
     }
     for (int j = 0; j < t.columns; ++j, to += y_column) {
-      V x = v_add(y[j], b);
+      V x = y[j];
       if (COUNTED) s.add(j % 2, x);
       if (t.early) x = v_add(x, v_load_n(t.residual + i * t.r_row + j * t.r_column + channel, n));
       v_store_n(to, COUNTED ? x : Full::clamp(x, lo, hi), n);
@@ -345,6 +370,8 @@ inline Target target_of(const Winograd& v, const Epilogue& e, const TileAt& at) 
   t.early = e.residual_mode == TC_RESIDUAL_ADD;
   t.lo = v_set1(clamp_low(e));
   t.hi = v_set1(clamp_high(e));
+  t.low = clamp_low(e) > -HUGE_VALF;
+  t.high = clamp_high(e) < HUGE_VALF;
   return t;
 }
 

@@ -1,4 +1,4 @@
-// The interpolation points of F(m x m, 3 x 3): 0, pairs +-s, infinity. (S. Winograd 1980; REACH. Lavin, S. Gray, arXiv:1509.09308.)
+// The interpolation points of F(m x m, 3 x 3): 0, pairs +-s, infinity. (S. Winograd 1980; A. Lavin, S. Gray, arXiv:1509.09308.)
 //
 // Points decide how much rounding is amplified. Of pairs that are exact in binary, 3/4 and 3/2 measured half the error of the usual 1 and 2
 // for m = 4; for m = 6 none measured better than 1/2, 1, 2.
@@ -46,6 +46,15 @@ constexpr float power(int i, int exponent) {
   float x = 1.0f;
   for (int k = 0; k < exponent; ++k) x *= Points<SIDE>::s[i];
   return x;
+}
+
+// Transformed value number `one` is that of point 1, to which A^T gives the factor 1 in every output; -1 where 1 is no point.
+template <int SIDE>
+constexpr int one_of() {
+  for (int i = 0; i < SIDE / 2; ++i) {
+    if (Points<SIDE>::s[i] == 1.0f) return 1 + 2 * i;
+  }
+  return -1;
 }
 
 // Finite point number i of an F(m x m, 3 x 3), in the order of the transformed values: 0, +s_0, -s_0, +s_1, ...

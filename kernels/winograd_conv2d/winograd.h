@@ -45,7 +45,7 @@ struct Winograd {
   const tc_view* statistics;        // of y, [1, bands, 3, OC]; NULL when none are asked for
   const float *weight, *bias, *slope;
   int64_t n, c, oc, padded;  // padded: packed columns of products, gates too
-  int64_t pitch, width;               // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
+  int64_t pitch, width;      // of a tile's transformed inputs, in whole vectors of every ISA; of the widest panel
   Axis rows, columns;
   int64_t tiles;  // of all images and phases
 };
