@@ -21,7 +21,7 @@ from benchmarks.models import zoo
 from benchmarks.models.export_onnx import REPOSITORY, onnx_path
 from benchmarks.models.reference import subject
 from benchmarks.peers.bench import PEERS as PEERS_PYTHON
-from tiercast.counting import count_instructions, count_package
+from tiercast.counting import TARGET, count_instructions, count_package
 from tiercast.errors import TiercastError
 from tiercast.peers.convert import ensure as ensure_conversion
 from tiercast.peers.environment import Environment
@@ -36,17 +36,18 @@ TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True)
 class Mode:
-    """How one table is made: qemu's CPU model, the arithmetic, and the peers that have it."""
+    """How one table is made: qemu's CPU model, the arithmetic, our target, and the peers that have it."""
 
     cpu: str
     precision: str
+    target: str = TARGET
     peers: tuple[str, ...] = PEERS
 
 
 MODES = {
     "v8.0-f32": Mode("cortex-a53", "f32"),
     "v8.2-f32": Mode("cortex-a76", "f32"),
-    "v8.2-f16": Mode("cortex-a76", "f16", ("ncnn", "mnn")),
+    "v8.2-f16": Mode("cortex-a76", "f16", "linux-arm64-v82", ("ncnn", "mnn")),
 }
 
 
@@ -67,7 +68,9 @@ def count_peer(model: str, engine: str, mode: Mode) -> Cell:
     conversion = ensure_conversion(found, engine, Environment(PEERS_PYTHON))
     if conversion.error:
         return Cell(failed=conversion.error)
-    key = hashlib.sha256(repr((conversion.key, prefix.wheels(), mode)).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((conversion.key, prefix.wheels(), mode.cpu, mode.precision)).encode()
+    ).hexdigest()
     cache = prefix.ROOT / "counts" / f"{model}-{engine}-{mode.cpu}-{mode.precision}.json"
     if cache.exists():
         stored = json.loads(cache.read_text())
@@ -97,7 +100,7 @@ def count_ours(model: str, mode: Mode) -> tuple[Cell, list[dict[str, Any]]]:
 
     with tempfile.TemporaryDirectory() as folder:
         package = tiercast.compile(
-            onnx_path(model), target="linux-arm64", output=Path(folder) / "model.tcpkg", **_options(mode)
+            onnx_path(model), target=mode.target, output=Path(folder) / "model.tcpkg", **_options(mode)
         )
         steps, counts = count_package(Path(package), mode.cpu, TIMEOUT_S)
     rows = [

@@ -34,6 +34,7 @@ from tiercast.passes.fuse_layer_norm import fuse_layer_norm
 from tiercast.passes.fuse_pad import fuse_pad
 from tiercast.passes.fuse_pointwise import fuse_pointwise
 from tiercast.passes.fuse_residual import fuse_residual
+from tiercast.passes.fuse_resize import fuse_resize
 from tiercast.passes.fuse_scale import fuse_scale
 from tiercast.passes.fuse_statistics import fuse_statistics
 from tiercast.passes.remove_copies import remove_copies
@@ -92,6 +93,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(remove_copies, "laid_out"),
     Stage(split_copies, "laid_out"),
     Stage(fuse_pad, "laid_out"),
+    Stage(fuse_resize, "laid_out"),
     Stage(fuse_gate, "laid_out"),
     Stage(fuse_idioms, "laid_out"),
     Stage(fuse_scale, "laid_out"),

@@ -12,7 +12,7 @@ namespace {
 enum { CONV_X = 0, CONV_WEIGHT, CONV_BIAS, CONV_SLOPE, CONV_RESIDUAL, CONV_INPUTS };
 
 // NHWC sizes of one call. Every `group` has `c` input and `oc` output channels; `k` = kh * kw * c packed rows, `columns` of sums (gates are
-// some too), in `padded` packed ones.
+// some too), in `padded` packed ones. h and w are those of the enlarged image.
 struct Conv {
   const tc_conv2d_params* p;
   const tc_view *x, *y, *residual;  // residual: NULL when there is none
@@ -30,8 +30,8 @@ inline Conv conv_of(const tc_call* call) {
   v.slope = (const E*)call->inputs[CONV_SLOPE].data;
   v.residual = v.p->residual_mode == TC_RESIDUAL_NONE ? nullptr : &call->inputs[CONV_RESIDUAL];
   v.n = v.x->dims[0];
-  v.h = v.x->dims[1];
-  v.w = v.x->dims[2];
+  v.h = enlarged(v.p, *v.x, 0);
+  v.w = enlarged(v.p, *v.x, 1);
   v.c = v.x->dims[3] / v.p->group;
   v.oh = v.y->dims[1];
   v.ow = v.y->dims[2];
@@ -41,6 +41,8 @@ inline Conv conv_of(const tc_call* call) {
   v.padded = padded_columns(v.columns, v.p->granule);
   return v;
 }
+
+inline bool enlarges(const tc_conv2d_params* p) { return p->upsample[0] != 1 || p->upsample[1] != 1; }
 
 // A 1x1 convolution without pads reads its A rows from the image and needs no scratch.
 inline bool conv_is_pointwise(const tc_conv2d_params* p) {

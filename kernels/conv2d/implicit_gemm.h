@@ -85,7 +85,8 @@ inline Plan plan_of(const tc_call* call) {
 // `taps` columns of c floats, `step` apart, from image row `line`; the first is column ix.
 inline void gather_line(const Conv& v, const E* line, int64_t ix, int64_t taps, int64_t step, E* to) {
   const int64_t pitch = v.x->strides[2];
-  if (step == 1 && pitch == v.c && v.p->pad_mode == TC_PAD_MODE_ZERO) {
+  const int64_t often = v.p->upsample[1];
+  if (step == 1 && often == 1 && pitch == v.c && v.p->pad_mode == TC_PAD_MODE_ZERO) {
     const int64_t left = ix < 0 ? (-ix < taps ? -ix : taps) : 0;
     const int64_t room = v.w - ix < taps ? v.w - ix : taps;
     const int64_t right = room < left ? left : room;
@@ -99,7 +100,7 @@ inline void gather_line(const Conv& v, const E* line, int64_t ix, int64_t taps, 
     if (column < 0) {
       zero_floats(to, v.c);
     } else {
-      copy_floats(to, line + column * pitch, v.c);
+      copy_floats(to, line + column / often * pitch, v.c);
     }
   }
 }
@@ -112,18 +113,18 @@ inline void gather_lines(const Conv& v, const E* image, int64_t oy, int64_t ix, 
     if (row < 0) {
       zero_floats(to, taps * v.c);
     } else {
-      gather_line(v, image + row * v.x->strides[1], ix, taps, step, to);
+      gather_line(v, image + row / p->upsample[0] * v.x->strides[1], ix, taps, step, to);
     }
   }
 }
 
-// The tile's A in the image itself; false when a tap falls outside.
+// The tile's A in the image itself; false when a tap falls outside, or the image is smaller than what is convolved.
 inline bool in_place_rows(const Conv& v, const E* image, int64_t oy, int64_t ox, int64_t mr, Rows* rows) {
   const tc_conv2d_params* p = v.p;
   const int64_t top = oy * p->strides[0] - p->pads[0], left = ox * p->strides[1] - p->pads[1];
   const int64_t bottom = top + (int64_t)(p->kernel[0] - 1) * p->dilations[0];
   const int64_t right = left + (mr - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1];
-  if (top < 0 || left < 0 || bottom >= v.h || right >= v.w) return false;
+  if (enlarges(p) || top < 0 || left < 0 || bottom >= v.h || right >= v.w) return false;
   const int64_t pitch = v.x->strides[2];
   const bool joined = p->kernel[1] == 1 || (p->dilations[1] == 1 && pitch == v.c);
   rows->a = image + top * v.x->strides[1] + left * pitch;

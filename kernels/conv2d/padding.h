@@ -16,15 +16,32 @@ inline int64_t pad_index(int64_t i, int64_t size, int32_t mode) {
   return -1;
 }
 
-// NULL when kernel, strides, dilations and pads are sound and give y's height and width from x's (both NHWC of rank 4).
+// x's height (axis 0) or width as it is convolved: enlarged.
 template <class Params>
-inline const char* check_window(const Params* p, const tc_view& x, const tc_view& y) {
+inline int64_t enlarged(const Params* p, const tc_view& x, int axis) {
+  return x.dims[axis + 1] * p->upsample[axis];
+}
+
+// NULL when an enlargement is one that the kernels know, of sizes that can be counted.
+template <class Params>
+inline const char* check_upsample(const Params* p, const tc_view& x) {
+  for (int axis = 0; axis < 2; ++axis) {
+    const int32_t factor = p->upsample[axis];
+    if (factor < 1 || factor > 64 || !within(Checked(x.dims[axis + 1]) * factor, INT32_MAX))
+      return "upsample must be 1..64, the enlarged image countable";
+  }
+  return nullptr;
+}
+
+// NULL when kernel, strides, dilations and pads are sound and give y's height and width from the convolved image's.
+template <class Params>
+inline const char* check_window(const Params* p, const int64_t (&sizes)[2], const tc_view& y) {
   if (p->pad_mode < TC_PAD_MODE_ZERO || p->pad_mode > TC_PAD_MODE_REPLICATE) return "unknown pad_mode";
   for (int axis = 0; axis < 2; ++axis) {
     if (p->kernel[axis] < 1 || p->strides[axis] < 1 || p->dilations[axis] < 1) return "kernel, strides and dilations must be >= 1";
     const int32_t before = p->pads[axis], after = p->pads[axis + 2];
     if (before < 0 || after < 0) return "pads must be >= 0";
-    const int64_t size = x.dims[axis + 1];
+    const int64_t size = sizes[axis];
     if (p->pad_mode == TC_PAD_MODE_REFLECT && (before >= size || after >= size)) return "reflect pads must be below the input's size";
     const Checked reach = Checked(p->kernel[axis] - 1) * p->dilations[axis] + 1;
     const Checked padded = Checked(size) + before + after;

@@ -17,19 +17,21 @@ namespace {
 enum { WINO_X = 0, WINO_WEIGHT, WINO_BIAS, WINO_SLOPE, WINO_RESIDUAL, WINO_INPUTS };
 // One axis: output positions fall into `phases`; each has `tiles` tiles of m, the last ones perhaps beyond the output's end.
 struct Axis {
-  int64_t in, out, dilation, before, phases, tiles;
+  int64_t in, often, out, dilation, before, phases, tiles;  // in: of the enlarged image, which has each pixel so `often`
 
   // Input index of row i of the tile, or -1 for a zero.
   int64_t input(int64_t phase, int64_t first, int64_t i, int32_t mode) const {
     const int64_t at = phase + (first + i) * dilation - before;
-    return at > out - 1 + 2 * dilation - before ? -1 : pad_index(at, in, mode);
+    const int64_t found = at > out - 1 + 2 * dilation - before ? -1 : pad_index(at, in, mode);
+    return found < 0 ? -1 : found / often;
   }
 };
 
-inline Axis axis_of(int64_t in, int64_t out, int64_t dilation, int64_t before, int64_t m) {
+inline Axis axis_of(const tc_winograd_conv2d_params* p, const tc_view& x, const tc_view& y, int axis, int64_t m) {
+  const int64_t out = y.dims[axis + 1], dilation = p->dilations[axis];
   const int64_t phases = dilation < out ? dilation : out;
   const int64_t longest = (out + phases - 1) / phases;
-  return {in, out, dilation, before, phases, (longest + m - 1) / m};
+  return {enlarged(p, x, axis), p->upsample[axis], out, dilation, p->pads[axis], phases, (longest + m - 1) / m};
 }
 
 // Tiles side by side share the transformed columns where they overlap: a strip of this many is transformed at a time.
@@ -66,8 +68,8 @@ inline Winograd winograd_of(const tc_call* call, int64_t m) {
   v.padded = padded_columns(v.p->gated != 0 ? 2 * v.oc : v.oc, v.p->granule);
   v.pitch = (v.c + STRIP_LANES - 1) / STRIP_LANES * STRIP_LANES;
   v.width = v.padded < v.p->panel ? v.padded : v.p->panel;
-  v.rows = axis_of(v.x->dims[1], v.y->dims[1], v.p->dilations[0], v.p->pads[0], m);
-  v.columns = axis_of(v.x->dims[2], v.y->dims[2], v.p->dilations[1], v.p->pads[1], m);
+  v.rows = axis_of(v.p, *v.x, *v.y, 0, m);
+  v.columns = axis_of(v.p, *v.x, *v.y, 1, m);
   v.tiles = v.n * v.rows.phases * v.rows.tiles * v.columns.phases * v.columns.tiles;
   return v;
 }

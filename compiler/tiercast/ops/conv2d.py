@@ -42,6 +42,7 @@ BLOCK_ROWS = (16, 192)  # what the kernels take at least, and can use at most
 class Conv2d(Op):
     """y = activation(conv(x, weight) + bias [+ residual]), or activation(...) [+ | *] residual.
 
+    upsample: x is enlarged first, each pixel to upsample[0] x upsample[1] (nearest neighbour); not for 1x1.
     gated: y = activation(f) * gate_activation(g), where f and g are the first and the second half of the
     convolution's channels: weight [2 OC,...], bias [2 OC], one group, no slope, no residual.
 
@@ -65,6 +66,7 @@ class Conv2d(Op):
         "alpha": 0.0,
         "beta": 0.0,
         "residual_mode": "none",
+        "upsample": [1, 1],
         "gated": 0,
         "gate_activation": "none",
         "gate_alpha": 0.0,
@@ -108,7 +110,8 @@ class Conv2d(Op):
             raise GraphError(
                 f"{where(node)}: {channels} channels, weight {weight.shape}: group={group} does not fit"
             )
-        out_size = window_size(node, height, 0), window_size(node, width, 1)
+        down, across = attr(node, "upsample")
+        out_size = window_size(node, height * down, 0), window_size(node, width * across, 1)
         out_channels = weight.shape[0] // (2 if attr(node, "gated") else 1)
         made: list[tuple[ir.DataType, tuple[int, ...]]] = [(dtype(x), (batch, *out_size, out_channels))]
         bands = int(attr(node, "statistics"))
@@ -170,6 +173,7 @@ class Conv2d(Op):
                 "pads": attr(node, "pads"),
                 "group": group,
                 "pad_mode": attr(node, "pad_mode"),
+                "upsample": attr(node, "upsample"),
                 "activation": attr(node, "activation"),
                 "alpha": attr(node, "alpha"),
                 "beta": attr(node, "beta"),

@@ -26,7 +26,8 @@ ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers s
 _STRIP_TILES, _STRIP_LANES, _POINT_GAP, _SPARE_TILES = 8, 16, 16, 15
 THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the taps,
 THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
-_KEPT = ("dilations", "pads", "pad_mode", "activation", "alpha", "beta")  # attributes that are params
+# attributes that are params
+_KEPT = ("dilations", "pads", "pad_mode", "upsample", "activation", "alpha", "beta")
 _POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
 
 

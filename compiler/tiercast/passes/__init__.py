@@ -3,7 +3,7 @@ is their order.
 
 Over ONNX nodes: fold_constants, split_composites, remove_identities, fold_batch_norm, fuse_layer_norm.
 From ONNX to physical nodes: assign_layout.
-Over physical nodes: remove_copies, split_copies, fuse_pad, fuse_gate, fuse_idioms, fuse_scale,
+Over physical nodes: remove_copies, split_copies, fuse_pad, fuse_resize, fuse_gate, fuse_idioms, fuse_scale,
 fuse_activation, fuse_residual, fuse_pointwise. fuse_gate and fuse_idioms make what the later ones fuse, so
 they come first.
 
