@@ -146,7 +146,7 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
 
 #if defined(TC_IN_ORDER)
 // In-order cores wait for a load that is used at once, and Cortex-A53 and A55 for the write of an address that moved: the loads of one k
-// stand together, a k ahead, with eight FMAs of the last one between them and their use, and addresses move once in four k. What goes in
+// stand together, a k ahead, with eight FMAs of the last one between them and their use, and addresses move once in eight k. What goes in
 // is k's A in v2-v4 and B in v6-v7, and the last rows of the k before (zeros at first) in v5 and v0-v1; the k that is loaded when fewer
 // than five are left is loaded again below.
 #define TC_NEXT(a0, a1, a2, at_a, b0, b1, at_b) \
@@ -155,17 +155,23 @@ TC_INLINE void packed_steps(V (&acc)[4 * GROUPS][NV], const float* a, const floa
   TC_ROWS2(5, 0, 1)                  \
   TC_ROWS1(3, 6, 7)                  \
   TC_ROWS2(4, 6, 7) TC_NEXT(3, 4, 5, a0, 0, 1, b0) TC_ROWS0(2, 6, 7) TC_ROWS0(3, 0, 1) TC_ROWS1(4, 0, 1) TC_NEXT(2, 3, 4, a1, 6, 7, b1)
+#define TC_FOUR_STEPS(a0, b0, a1, b1, a2, b2, a3, b3) TC_TWO_STEPS(a0, b0, a1, b1) TC_TWO_STEPS(a2, b2, a3, b3)
 #define TC_MAIN_LOOP \
   "cbz %[k], 6f\n" \
   TC_NEXT(2, 3, 4, 0, 6, 7, 0) \
   "add %[a], %[a], #48\n add %[b], %[b], #32\n" \
   "movi v0.4s, #0\n movi v1.4s, #0\n movi v5.4s, #0\n" \
-  "subs %[k], %[k], #5\n" \
-  "b.lt 4f\n" \
-  "3:\n" TC_TWO_STEPS(0, 0, 48, 32) TC_TWO_STEPS(96, 64, 144, 96) \
-  "add %[a], %[a], #192\n add %[b], %[b], #128\n" \
-  "subs %[k], %[k], #4\n" \
+  "subs %[k], %[k], #9\n" \
+  "b.lt 13f\n" \
+  "3:\n" TC_FOUR_STEPS(0, 0, 48, 32, 96, 64, 144, 96) TC_FOUR_STEPS(192, 128, 240, 160, 288, 192, 336, 224) \
+  "add %[a], %[a], #384\n add %[b], %[b], #256\n" \
+  "subs %[k], %[k], #8\n" \
   "b.ge 3b\n" \
+  "13:\n" \
+  "adds %[k], %[k], #4\n" \
+  "b.lt 4f\n" TC_FOUR_STEPS(0, 0, 48, 32, 96, 64, 144, 96) \
+  "add %[a], %[a], #192\n add %[b], %[b], #128\n" \
+  "sub %[k], %[k], #4\n" \
   "4:\n" TC_ROWS2(5, 0, 1) \
   "sub %[a], %[a], #48\n sub %[b], %[b], #32\n" \
   "add %[k], %[k], #5\n"
@@ -267,6 +273,7 @@ TC_NOINLINE void packed_12x8(const PackedRun& run, const Slice& s) {
 }
 #undef TC_MAIN_LOOP
 #if defined(TC_IN_ORDER)
+#undef TC_FOUR_STEPS
 #undef TC_TWO_STEPS
 #undef TC_NEXT
 #endif
