@@ -1,5 +1,5 @@
-// depthwise_conv2d, vectors over channels. Square kernels of 3 and 5 taps go two output rows at a time through the tiles of tile.h, all
-// others row by row (line.h). Include one ISA's header and define TC_COLUMNS (output columns of a tile) first.
+// depthwise_conv2d, vectors over channels. Square kernels of 3 and 5 taps go through the tiles of tile.h, all others row by row (line.h).
+// Include one ISA's header and define TC_COLUMNS (output columns of a tile) first.
 #ifndef TIERCAST_DEPTHWISE_CONV2D_DIRECT_H_
 #define TIERCAST_DEPTHWISE_CONV2D_DIRECT_H_
 
@@ -19,14 +19,15 @@ struct Cut {
   bool tiled;
   Strip strip;     // of a tiled call
   int64_t groups;  // per image
-  int64_t splits;  // every split has at least VL channels unless there is one
+  int64_t unit;    // channels that are computed together
+  int64_t splits;  // every split has at least a unit unless there is one
   int64_t block;   // channels at a time, so that LINES_BYTES hold the input rows
 };
 
 inline bool is_tiled(const Depthwise& v) {
   const tc_depthwise_conv2d_params* p = v.p;
   const bool plain = p->dilations[0] == 1 && p->dilations[1] == 1;
-  return v.c >= VL && p->kernel[0] == p->kernel[1] && p->strides[0] == p->strides[1] && has_tiles(p->kernel[0], p->strides[0]) &&
+  return v.c >= TILE_CHANNELS && p->kernel[0] == p->kernel[1] && p->strides[0] == p->strides[1] && has_tiles(p->kernel[0], p->strides[0]) &&
          (plain || p->strides[0] == 1);
 }
 
@@ -45,7 +46,7 @@ inline Filter filter_of(const Depthwise& v, const Epilogue& e) {
   return f;
 }
 
-// Output rows `dilation` apart share input rows: a group is two of them.
+// Output rows `dilation` apart share input rows: a group is those of a tile.
 inline int64_t group_row(const Cut& cut, int64_t group) {
   const int64_t dilation = cut.v.p->dilations[0];
   return cut.tiled ? group / dilation * TILE_ROWS * dilation + group % dilation : group;
@@ -58,6 +59,7 @@ inline Cut cut_of(const tc_call* call) {
   const tc_depthwise_conv2d_params* p = v.p;
   cut.epilogue = {p->activation, p->alpha, p->beta, p->residual_mode, v.slope};
   cut.tiled = is_tiled(v);
+  cut.unit = cut.tiled ? TILE_CHANNELS : VL;
   cut.groups = v.oh;
   cut.block = v.c;
   if (cut.tiled) {
@@ -65,12 +67,12 @@ inline Cut cut_of(const tc_call* call) {
     cut.strip = strip_of(filter_of(v, cut.epilogue), p->kernel[1], p->strides[1], v.w, v.ow, p->dilations[1], p->pads[1], p->pad_mode);
     cut.groups = (v.oh + together - 1) / together * p->dilations[0];
     const int64_t floats = IMAGE_BYTES / (int64_t)sizeof(E);
-    const int64_t fit = LINES_BYTES / (int64_t)sizeof(E) / (v.w * tile_lines(cut.strip.tiles, TILE_ROWS)) / VL * VL;
-    if (fit >= VL && v.c <= floats / v.h / v.w) cut.block = fit;
+    const int64_t fit = LINES_BYTES / (int64_t)sizeof(E) / (v.w * tile_lines(cut.strip.tiles, TILE_ROWS)) / cut.unit * cut.unit;
+    if (fit >= cut.unit && v.c <= floats / v.h / v.w) cut.block = fit;
   }
-  const int64_t outer = v.n * cut.groups, vectors = v.c / VL;
+  const int64_t outer = v.n * cut.groups, units = v.c / cut.unit;
   const int64_t wanted = outer >= 8 ? 1 : (8 + outer - 1) / outer;
-  cut.splits = vectors < 1 ? 1 : wanted < vectors ? wanted : vectors;
+  cut.splits = units < 1 ? 1 : wanted < units ? wanted : units;
   return cut;
 }
 
@@ -102,8 +104,8 @@ inline void finish_row(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int
          v.residual == nullptr ? 0 : v.residual->strides[2], output_row(v, n, oy) + begin, v.y->strides[2]);
 }
 
-// Rows oy and, if there is one, oy + dilation.
-inline void run_pair(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int64_t end) {
+// Row oy and the others of its tile that there are.
+inline void run_tiled(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int64_t end) {
   const Depthwise& v = cut.v;
   const tc_depthwise_conv2d_params* p = v.p;
   StripRows rows = {};
@@ -141,17 +143,17 @@ inline void run_single(const Cut& cut, int64_t n, int64_t oy, int64_t begin, int
 void run(const tc_call* call, int64_t begin, int64_t end) {
   const Cut cut = cut_of(call);
   const Depthwise& v = cut.v;
-  const int64_t vectors = v.c / VL;
+  const int64_t units = v.c / cut.unit;
   for (int64_t first = 0; first < v.c; first += cut.block) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t split = item % cut.splits, group = item / cut.splits;
-      const int64_t split_end = split + 1 == cut.splits ? v.c : vectors * (split + 1) / cut.splits * VL;
-      const int64_t from = vectors * split / cut.splits * VL + first;
-      const int64_t left = split_end - from, to = left >= cut.block + VL ? from + cut.block : split_end;
+      const int64_t split_end = split + 1 == cut.splits ? v.c : units * (split + 1) / cut.splits * cut.unit;
+      const int64_t from = units * split / cut.splits * cut.unit + first;
+      const int64_t left = split_end - from, to = left >= cut.block + cut.unit ? from + cut.block : split_end;
       const int64_t oy = group_row(cut, group % cut.groups);
-      if (left < VL && first > 0) continue;  // the block before took it
+      if (left < cut.unit && first > 0) continue;  // the block before took it
       if (oy >= v.oh) continue;
-      (cut.tiled ? run_pair : run_single)(cut, group / cut.groups, oy, from, to);
+      (cut.tiled ? run_tiled : run_single)(cut, group / cut.groups, oy, from, to);
     }
   }
 }

@@ -100,6 +100,7 @@ struct Full {
   static TC_INLINE T set1(float x) { return v_set1(x); }
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
+  static TC_INLINE T at_least(T x, T lo) { return v_max(lo, x); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
   static TC_INLINE T hard_swish(T x) {
     const T gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));

@@ -81,6 +81,7 @@ struct Full {
   static TC_INLINE T set1(float x) { return _mm512_set1_ps(x); }
   static TC_INLINE T add(T a, T b) { return _mm512_add_ps(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
+  static TC_INLINE T at_least(T x, T lo) { return _mm512_max_ps(lo, x); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return _mm512_min_ps(hi, _mm512_max_ps(lo, x)); }
   static TC_INLINE T hard_swish(T x) {
     const T gate = v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f));

@@ -158,8 +158,10 @@ struct Full {
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
 #if defined(__aarch64__)
+  static TC_INLINE T at_least(T x, T lo) { return vmaxq_f32(lo, x); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return vminq_f32(hi, vmaxq_f32(lo, x)); }  // a NaN in x stays one
 #else
+  static TC_INLINE T at_least(T x, T lo) { return v_max(lo, x); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return v_min(hi, v_max(lo, x)); }
 #endif
   static TC_INLINE T hard_swish(T x) {

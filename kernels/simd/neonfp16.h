@@ -96,7 +96,10 @@ struct Full {
   static TC_INLINE T set1(float x) { return v_set1(x); }
   static TC_INLINE T add(T a, T b) { return v_add(a, b); }
   static TC_INLINE T fma(T a, T b, T c) { return v_fma(a, b, c); }
+  static TC_INLINE T at_least(T x, T lo) { return vmaxq_f16(lo, x); }
   static TC_INLINE T clamp(T x, T lo, T hi) { return vminq_f16(hi, vmaxq_f16(lo, x)); }  // a NaN passes
+  static TC_INLINE T hard_swish(T x) { return v_mul(x, clamp(v_fma(x, v_set1(1.0f / 6.0f), v_set1(0.5f)), v_zero(), v_set1(1.0f))); }
+  static TC_INLINE T prelu(T x, T slope) { return v_select(v_lt(x, v_zero()), v_mul(x, slope), x); }
 };
 
 }  // namespace
