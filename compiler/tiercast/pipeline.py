@@ -36,6 +36,7 @@ from tiercast.passes.fuse_pointwise import fuse_pointwise
 from tiercast.passes.fuse_residual import fuse_residual
 from tiercast.passes.fuse_resize import fuse_resize
 from tiercast.passes.fuse_scale import fuse_scale
+from tiercast.passes.fuse_softmax import fuse_softmax
 from tiercast.passes.fuse_statistics import fuse_statistics
 from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
@@ -88,6 +89,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(remove_identities, "imported"),
     Stage(fold_batch_norm, "simplified"),
     Stage(fuse_layer_norm, "simplified"),
+    Stage(fuse_softmax, "simplified"),
     # physical ops, memory order decided
     Stage(assign_layout, "laid_out"),
     Stage(remove_copies, "laid_out"),

@@ -78,6 +78,10 @@ TC_INLINE V v_scale2(V x, V n) {
   const __m256i half = _mm256_srai_epi32(whole, 1);
   return _mm256_mul_ps(_mm256_mul_ps(x, pow2_normal(half)), pow2_normal(_mm256_sub_epi32(whole, half)));
 }
+// The same where x and the result are normal: n is added to the exponent.
+TC_INLINE V v_scale2_normal(V x, V n) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+}
 // Denormals are scaled into the normal range first.
 TC_INLINE M is_denormal(V x) { return v_lt(x, _mm256_set1_ps(1.17549435e-38f)); }
 TC_INLINE V made_normal(V x) { return v_select(is_denormal(x), _mm256_mul_ps(x, _mm256_set1_ps(16777216.0f)), x); }

@@ -68,6 +68,7 @@ TC_INLINE void v_store_sums(float* to, const V* v) {
 
 // x * 2^n for integral n, right through overflow to inf and down to denormals.
 TC_INLINE V v_scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
+TC_INLINE V v_scale2_normal(V x, V n) { return v_scale2(x, n); }
 // x = fraction * 2^exponent with fraction in [0.5, 1), for finite x > 0 (denormals too).
 TC_INLINE V v_exponent(V x) { return _mm512_add_ps(_mm512_getexp_ps(x), _mm512_set1_ps(1.0f)); }
 TC_INLINE V v_fraction(V x) { return _mm512_getmant_ps(x, _MM_MANT_NORM_p5_1, _MM_MANT_SIGN_src); }

@@ -26,6 +26,13 @@ TC_INLINE V v_exp(V x) {
   return v_scale2(v_add(exp_tail(exp_rest(inside, n)), v_set1(1.0f)), n);
 }
 
+// e^x for x <= 0, where nothing depends on what is below 2^-125; a NaN stays one.
+TC_INLINE V v_exp_below(V x) {
+  const V inside = v_max(v_set1(-87.0f), x);
+  const V n = exp_steps(inside);
+  return v_scale2_normal(v_add(exp_tail(exp_rest(inside, n)), v_set1(1.0f)), n);
+}
+
 TC_INLINE V v_expm1(V x) {
   const V near_zero = exp_tail(x);
   return v_select(v_le(v_abs(x), v_set1(0.34657f)), near_zero, v_sub(v_exp(x), v_set1(1.0f)));

@@ -135,6 +135,10 @@ TC_INLINE V v_scale2(V x, V n) {
   const int32x4_t half = vshrq_n_s32(whole, 1);
   return vmulq_f32(vmulq_f32(x, pow2_normal(half)), pow2_normal(vsubq_s32(whole, half)));
 }
+// The same where x and the result are normal: n is added to the exponent.
+TC_INLINE V v_scale2_normal(V x, V n) {
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(vcvtq_s32_f32(n), 23)));
+}
 // x = fraction * 2^exponent with fraction in [0.5, 1), for finite x > 0; denormals are scaled into the normal range first.
 TC_INLINE M is_denormal(V x) { return v_lt(x, vdupq_n_f32(1.17549435e-38f)); }
 TC_INLINE V made_normal(V x) { return v_select(is_denormal(x), vmulq_f32(x, vdupq_n_f32(16777216.0f)), x); }

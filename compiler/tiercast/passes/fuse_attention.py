@@ -14,6 +14,7 @@ from tiercast.ir.report import PassReport
 from tiercast.ir.slots import get_operand
 from tiercast.ops.program import Instruction, Operand
 from tiercast.ops.registry import DOMAIN, attr, dense_strides, op_of, shape
+from tiercast.passes.attention_weights import Weights, find_weights
 from tiercast.passes.epilogue import program_of
 
 _LEAST_QUERIES = 8  # fewer leave most of a panel's columns empty
@@ -33,7 +34,7 @@ class _Scores:
 class _Attention:
     """by_column: softmax runs down the columns of scores [..,S,L], and values [..,E,S] come from the left."""
 
-    softmax: ir.Node
+    weights: Weights
     product: ir.Node
     scores: _Scores
     by_column: bool
@@ -42,17 +43,18 @@ class _Attention:
 def fuse_attention(model: ir.Model) -> PassReport:
     """values @ softmax(keys @ queries) or softmax(queries @ keys) @ values becomes a MemoryRead, in place.
 
-    Between the first product and the softmax, scaling and one offset per slot are understood; of the second
-    form, values and result are transposed, which is refused where it moves more than the scores are.
+    The softmax may be over the largest scores only: TopK, Softmax, and ScatterElements into zeros. Between
+    the first product and the softmax, scaling and one offset per slot are understood; of the second form,
+    values and result are transposed, which is refused where it moves more than the scores are.
     """
     report = PassReport("fuse_attention")
     for node in list(model.graph):
         found = _match(node)
         if found is None:
             continue
-        refusal = _refusal(found)
-        if refusal is not None:
-            report.refuse(node, refusal)
+        refusal = found if isinstance(found, str) else _refusal(found)
+        if isinstance(found, str) or refusal is not None:
+            report.refuse(node, str(refusal))
             continue
         _fuse(found)
         report.apply(node, "scores stay in cache")
@@ -60,17 +62,18 @@ def fuse_attention(model: ir.Model) -> PassReport:
     return report
 
 
-def _match(node: ir.Node) -> _Attention | None:
-    if node.domain != DOMAIN or node.op_type != "Softmax" or attr(node, "log"):
-        return None
-    product, scores = only_user(node.outputs[0]), _scores_of(node.inputs[0])
+def _match(node: ir.Node) -> _Attention | str | None:
+    weights = find_weights(node)
+    if weights is None or isinstance(weights, str):
+        return weights
+    product, scores = only_user(weights.value), _scores_of(weights.scores)
     if product is None or product.op_type != "Matmul" or scores is None:
         return None
-    rank, axis = len(shape(node.outputs[0])), int(attr(node, "axis"))
-    if axis == rank - 2 and product.inputs[1] is node.outputs[0] and not attr(product, "trans_b"):
-        return _Attention(node, product, scores, by_column=True)
-    if axis == rank - 1 and product.inputs[0] is node.outputs[0]:
-        return _Attention(node, product, scores, by_column=False)
+    rank = len(shape(weights.value))
+    if weights.axis == rank - 2 and product.inputs[1] is weights.value and not attr(product, "trans_b"):
+        return _Attention(weights, product, scores, by_column=True)
+    if weights.axis == rank - 1 and product.inputs[0] is weights.value:
+        return _Attention(weights, product, scores, by_column=False)
     return None
 
 
@@ -147,7 +150,7 @@ def _refusal(found: _Attention) -> str | None:
     if attr(found.product, "scale") != 1.0:
         return "the result is scaled"
     keys, queries, values = _operands(found)
-    batch = shape(found.softmax.outputs[0])[:-2]
+    batch = shape(found.weights.value)[:-2]
     if any(shape(item)[:-2] != batch for item in (keys, queries, values)):
         return "batch axes broadcast"
     (slots, lines), width = _slots_and_queries(found), shape(found.product.outputs[0])[-1]
@@ -155,7 +158,7 @@ def _refusal(found: _Attention) -> str | None:
         return f"offsets {shape(found.scores.offsets)} are not one per slot"
     if lines < _LEAST_QUERIES:
         return f"{lines} queries are fewer than {_LEAST_QUERIES}"
-    if not found.by_column and slots * lines < 2 * width * (slots + lines):
+    if not found.by_column and not found.weights.top_k and slots * lines < 2 * width * (slots + lines):
         return "its scores are fewer than the values and results that would be transposed"
     return None
 
@@ -169,26 +172,28 @@ def _operands(found: _Attention) -> tuple[ir.Value, ir.Value, ir.Value]:
 
 
 def _slots_and_queries(found: _Attention) -> tuple[int, int]:
-    rows, columns = shape(found.softmax.outputs[0])[-2:]
+    rows, columns = shape(found.weights.value)[-2:]
     return (rows, columns) if found.by_column else (columns, rows)
 
 
 def _offset_shape(found: _Attention) -> tuple[int, ...]:
-    dims = shape(found.softmax.outputs[0])
+    dims = shape(found.weights.value)
     return (*dims[:-1], 1) if found.by_column else (*dims[:-2], 1, dims[-1])
 
 
 def _fuse(found: _Attention) -> None:
     keys, queries, values = _operands(found)
     trans_b = bool(attr(found.scores.node, "trans_b"))
+    slots_first = not found.by_column and not attr(found.product, "trans_b")
     offsets = found.scores.offsets
     made: list[ir.Node] = []
+    if slots_first != (found.weights.top_k > 0):
+        values = _turned(values, made)
     if found.by_column:
         trans_queries = trans_b
     else:
         trans_queries = True
         keys = keys if trans_b else _turned(keys, made)
-        values = values if attr(found.product, "trans_b") else _turned(values, made)
         if offsets is not None:
             offsets = _emit(
                 "Reshape", [offsets], {"shape": [*shape(offsets)[:-2], shape(offsets)[-1], 1]}, offsets, made
@@ -197,6 +202,7 @@ def _fuse(found: _Attention) -> None:
         "trans_queries": int(trans_queries),
         "scale": float(attr(found.scores.node, "scale")) * found.scores.scale,
         "offset_scale": found.scores.offset_scale,
+        "top_k": found.weights.top_k,
     }
     operands = [keys, queries, values, *([offsets] if offsets is not None else [])]
     out = found.product.outputs[0]
