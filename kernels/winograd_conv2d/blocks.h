@@ -2,7 +2,7 @@
 // transform back into the image. REACH block's transformed inputs and one panel's products stay in the second-level cache.
 //
 // Work items are blocks (groups of them when there are fewer bands of statistics), times groups of panels when there are few. Include
-// simd/gemm.h and define WINO_M first.
+// simd/gemm.h and define WINO_M and WINO_R first.
 #ifndef TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 #define TIERCAST_WINOGRAD_CONV2D_BLOCKS_H_
 
@@ -12,7 +12,7 @@
 
 namespace {
 
-enum { SIDE = WINO_M, REACH = SIDE + 2, POINTS = REACH * REACH };
+enum { SIDE = WINO_M, OVERLAP = WINO_R - 1, REACH = SIDE + OVERLAP, POINTS = REACH * REACH, PAIRS = pair_count(WINO_M, WINO_R) };
 
 struct Plan {
   Winograd v;
@@ -79,9 +79,9 @@ const float kZeros[VL] = {};
 // Where `count` tiles side by side read: rows outside the image read kZeros, whatever the column.
 struct Window {
   const float* row[REACH];
-  int64_t keep[REACH];                     // -1, or 0 for a row outside
-  bool inside;                             // all rows are the image's
-  int64_t column[STRIP_TILES * SIDE + 2];  // offset in floats, or -1 outside
+  int64_t keep[REACH];                           // -1, or 0 for a row outside
+  bool inside;                                   // all rows are the image's
+  int64_t column[STRIP_TILES * SIDE + OVERLAP];  // offset in floats, or -1 outside
 };
 
 inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Window* window) {
@@ -93,7 +93,7 @@ inline void find_window(const Winograd& v, const TileAt& t, int64_t count, Windo
     window->keep[i] = row < 0 ? 0 : -1;
     window->inside = window->inside && row >= 0;
   }
-  for (int64_t j = 0; j < count * SIDE + 2; ++j) {
+  for (int64_t j = 0; j < count * SIDE + OVERLAP; ++j) {
     const int64_t column = v.columns.input(t.phase_x, t.x, j, v.p->pad_mode);
     window->column[j] = column < 0 ? -1 : column * v.x->strides[2];
   }
@@ -121,7 +121,7 @@ TC_NOINLINE void transform_columns(const Window& window, int64_t c, int64_t n, i
       const float* from = row[i] + (INSIDE ? column : column & keep[i]);
       d[i] = n >= VL ? v_load(from) : v_load_n(from, n);
     }
-    transform_input<SIDE>(d, out);
+    transform_input<PAIRS>(d, out);
 #pragma clang loop unroll(full)
     for (int i = 0; i < REACH; ++i) v_store(strip + i * VL, out[i]);
   }
@@ -133,7 +133,7 @@ TC_INLINE void transform_rows(const float* strip, int64_t gap, float* to) {
     V d[REACH], out[REACH];
 #pragma clang loop unroll(full)
     for (int j = 0; j < REACH; ++j) d[j] = v_load(strip + (j * REACH + i) * VL);
-    transform_input<SIDE>(d, out);
+    transform_input<PAIRS>(d, out);
 #pragma clang loop unroll(full)
     for (int j = 0; j < REACH; ++j) v_store(to + j * gap, out[j]);
   }
@@ -150,7 +150,7 @@ inline void transform_tiles(const Plan& plan, int64_t first, int64_t last, float
     Window window;
     find_window(v, t, count, &window);
     for (int64_t c = 0; c < v.c; c += VL) {
-      (window.inside ? transform_columns<true> : transform_columns<false>)(window, c, v.c - c, count * SIDE + 2, strip);
+      (window.inside ? transform_columns<true> : transform_columns<false>)(window, c, v.c - c, count * SIDE + OVERLAP, strip);
       float* to = in + (tile - first) * v.pitch + c;
       for (int64_t k = 0; k < count; ++k) transform_rows(strip + k * SIDE * REACH * VL, plan.in_gap, to + k * v.pitch);
     }
@@ -266,14 +266,14 @@ struct Sums {
 
 // y = A^T m + bias. The value of point 1, if there is one, reaches all outputs as it is.
 TC_INLINE void transform_row(const V (&m)[REACH], V bias, V (&y)[SIDE]) {
-  enum { ONE = one_of<SIDE>() };
+  enum { ONE = one_of<PAIRS>() };
   if constexpr (ONE >= 0) {
     V biased[REACH];
 #pragma clang loop unroll(full)
     for (int j = 0; j < REACH; ++j) biased[j] = j == ONE ? v_add(m[j], bias) : m[j];
-    transform_output<SIDE>(biased, y);
+    transform_output<PAIRS, SIDE>(biased, y);
   } else {
-    transform_output<SIDE>(m, y);
+    transform_output<PAIRS, SIDE>(m, y);
 #pragma clang loop unroll(full)
     for (int j = 0; j < SIDE; ++j) y[j] = v_add(y[j], bias);
   }
@@ -294,12 +294,12 @@ TC_NOINLINE void transform_products(const float* products, int64_t gap, int64_t 
 #endif
   }
 #pragma clang loop unroll(disable)
-  for (int j = 0; j < REACH; ++j) {  // unrolled, it would compute 36 addresses
+  for (int j = 0; j < REACH; ++j) {  // unrolled, it would compute POINTS addresses
     V m[REACH], y[SIDE];
     const int64_t at = j * gap;
 #pragma clang loop unroll(full)
     for (int i = 0; i < REACH; ++i) m[i] = width >= VL ? v_load(row[i] + at) : v_load_n(row[i] + at, width);
-    transform_output<SIDE>(m, y);
+    transform_output<PAIRS, SIDE>(m, y);
 #pragma clang loop unroll(full)
     for (int i = 0; i < SIDE; ++i) half[i][j] = y[i];
   }

@@ -1,8 +1,8 @@
 // What check, the portable row and the fast rows of winograd_conv2d agree on: operands, tiles and the scratch they need.
 //
-// F(m x m, 3 x 3): a tile of m x m outputs needs a = m + 2 input rows and columns; a * a products per tile and pair of channels stand for
-// 9 m * m. The weight is transformed already: for each panel of output channels (simd/panels.h) and each of the a * a points a matrix
-// [c][width]. A dilated convolution is dilation[0] * dilation[1] plain ones on every dilation-th pixel, its *phases*.
+// F(m x m, r x r): a tile of m x m outputs needs a = m + r - 1 input rows and columns; a * a products per tile and pair of channels stand
+// for r * r * m * m. The weight is transformed already: for each panel of output channels (simd/panels.h) and each of the a * a points a
+// matrix [c][width]. A dilated convolution is dilation[0] * dilation[1] plain ones on every dilation-th pixel, its *phases*.
 #ifndef TIERCAST_WINOGRAD_CONV2D_H_
 #define TIERCAST_WINOGRAD_CONV2D_H_
 
@@ -18,11 +18,12 @@ enum { WINO_X = 0, WINO_WEIGHT, WINO_BIAS, WINO_SLOPE, WINO_RESIDUAL, WINO_INPUT
 // One axis: output positions fall into `phases`; each has `tiles` tiles of m, the last ones perhaps beyond the output's end.
 struct Axis {
   int64_t in, often, out, dilation, before, phases, tiles;  // in: of the enlarged image, which has each pixel so `often`
+  int64_t beyond;                                           // from the first tap to the last
 
   // Input index of row i of the tile, or -1 for a zero.
   int64_t input(int64_t phase, int64_t first, int64_t i, int32_t mode) const {
     const int64_t at = phase + (first + i) * dilation - before;
-    const int64_t found = at > out - 1 + 2 * dilation - before ? -1 : pad_index(at, in, mode);
+    const int64_t found = at > out - 1 + beyond - before ? -1 : pad_index(at, in, mode);
     return found < 0 ? -1 : found / often;
   }
 };
@@ -31,7 +32,14 @@ inline Axis axis_of(const tc_winograd_conv2d_params* p, const tc_view& x, const 
   const int64_t out = y.dims[axis + 1], dilation = p->dilations[axis];
   const int64_t phases = dilation < out ? dilation : out;
   const int64_t longest = (out + phases - 1) / phases;
-  return {enlarged(p, x, axis), p->upsample[axis], out, dilation, p->pads[axis], phases, (longest + m - 1) / m};
+  return {enlarged(p, x, axis),
+          p->upsample[axis],
+          out,
+          dilation,
+          p->pads[axis],
+          phases,
+          (longest + m - 1) / m,
+          (p->kernel[axis] - 1) * (int64_t)dilation};
 }
 
 // Tiles side by side share the transformed columns where they overlap: a strip of this many is transformed at a time.
@@ -91,7 +99,7 @@ inline void clear_bands(const Winograd& v, int64_t groups) {
 
 // Scratch of one thread: transformed inputs of a block, products of one panel, one strip.
 inline Checked winograd_scratch_bytes(const Winograd& v, int64_t m) {
-  const int64_t points = (m + 2) * (m + 2), strip = (m + 2) * (STRIP_TILES * m + 2) * STRIP_LANES;
+  const int64_t r = v.p->kernel[0], reach = m + r - 1, points = reach * reach, strip = reach * (STRIP_TILES * m + r - 1) * STRIP_LANES;
   const Checked inputs = (Checked(v.p->block + SPARE_TILES) * v.pitch + POINT_GAP) * points;
   const Checked products = (Checked(v.p->block) * v.width + POINT_GAP) * points;
   return (inputs + products.value + strip) * (int64_t)sizeof(float);

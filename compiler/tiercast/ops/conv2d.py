@@ -125,15 +125,15 @@ class Conv2d(Op):
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call, by the algorithm that is expected to be fastest among those that are exact enough."""
-        if not winograd.fits(node):
+        refusals = {tile: winograd.refusal(node, tile) for tile in winograd.tiles_for(node)}
+        if not refusals:
             return self._lower_direct(node, low, ())
-        refusals = {m: winograd.refusal(node, m) for m in winograd.TILES}
-        lines = tuple(f"{winograd.kernel_op(m)}: {reason}" for m, reason in refusals.items() if reason)
-        allowed = [m for m, reason in refusals.items() if reason is None]
+        lines = tuple(f"{tile.op}: {reason}" for tile, reason in refusals.items() if reason)
+        allowed = [tile for tile, reason in refusals.items() if reason is None]
         chosen = low.decide(shape_key(node), _predicted_us(node, allowed, low))
-        for m in allowed:
-            if chosen == winograd.kernel_op(m):
-                return winograd.lower_winograd(node, low, m, lines)
+        for tile in allowed:
+            if chosen == tile.op:
+                return winograd.lower_winograd(node, low, tile, lines)
         self._lower_direct(node, low, lines)
 
     def _lower_direct(self, node: ir.Node, low: Lowering, refused: tuple[str, ...]) -> None:
@@ -229,11 +229,11 @@ def statistics_refusal(node: ir.Node) -> str | None:
     return None
 
 
-def _predicted_us(node: ir.Node, allowed: Sequence[int], low: Lowering) -> dict[str, float]:
+def _predicted_us(node: ir.Node, allowed: Sequence[winograd.Tile], low: Lowering) -> dict[str, float]:
     """Kernel op -> predicted microseconds, of the direct kernel and the Winograd algorithms `allowed`."""
     direct = low.choose(real_row("conv2d", node.outputs[0]))
     times = {direct.op: winograd.direct_us(node, direct)}
-    for m in allowed:
-        row = low.choose(winograd.kernel_op(m))
-        times[row.op] = winograd.predicted_us(node, row, m)
+    for tile in allowed:
+        row = low.choose(tile.op)
+        times[row.op] = winograd.predicted_us(node, row, tile)
     return times

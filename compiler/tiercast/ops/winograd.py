@@ -1,4 +1,4 @@
-"""Winograd algorithms F(m x m, 3 x 3) for Conv2d: what a layer may take, how long it takes, its lowering.
+"""Winograd algorithms F(m x m, r x r) for Conv2d: what a layer may take, how long it takes, its lowering.
 
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin, S. Gray, arXiv:1509.09308.
 """
@@ -19,7 +19,6 @@ from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import attr, dtype, shape
 
-TILES = (2, 4, 6)
 ERROR_BUDGET = 1e-5  # of the layer's largest output: a net of ten such layers stays below 1e-4
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
@@ -28,7 +27,34 @@ THIN_COLUMNS = 3  # as in kernels/conv2d/conv2d.h: so few are summed along the t
 THIN_RATE = 0.33  # at a third of the rate of a GEMM (measured at 1 and 3 channels of 72 and 144 taps)
 # attributes that are params
 _KEPT = ("dilations", "pads", "pad_mode", "upsample", "activation", "alpha", "beta")
-_POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
+_POINTS = {4: (1.0,), 6: (0.75, 1.5), 8: (0.5, 1.0, 2.0)}  # as in kernels/winograd_conv2d/points.h
+
+
+@dataclass(frozen=True)
+class Tile:
+    """F(m x m, r x r): m x m outputs of a filter of r x r taps."""
+
+    m: int
+    r: int
+
+    @property
+    def reach(self) -> int:
+        """Rows and columns of inputs that a tile reads."""
+        return self.m + self.r - 1
+
+    @property
+    def points(self) -> int:
+        """Products of a tile and pair of channels."""
+        return self.reach**2
+
+    @property
+    def op(self) -> str:
+        """The kernel op."""
+        size = str(self.m) if self.r == 3 else f"{self.m}x{self.r}"
+        return f"winograd{size}_conv2d_f32f32"
+
+
+TILES = (Tile(2, 3), Tile(4, 3), Tile(6, 3), Tile(4, 5), Tile(2, 7))
 
 
 @dataclass(frozen=True)
@@ -54,24 +80,20 @@ RATES = {
 }
 
 
-def kernel_op(m: int) -> str:
-    """The kernel op of F(m x m, 3 x 3)."""
-    return f"winograd{m}_conv2d_f32f32"
+def tiles_for(node: ir.Node) -> tuple[Tile, ...]:
+    """The algorithms that compute a Conv2d: of f32, stride 1, one group and a square filter that has some."""
+    plain = attr(node, "strides") == [1, 1] and attr(node, "group") == 1
+    if not plain or dtype(node.outputs[0]) != ir.DataType.FLOAT:
+        return ()
+    return tuple(tile for tile in TILES if weight_of(node).shape[2:] == (tile.r, tile.r))
 
 
-def refusal(node: ir.Node, m: int) -> str | None:
-    """Why F(m x m, 3 x 3) may not compute a Conv2d that `fits`, None when it may."""
-    weight = weight_of(node)
-    error = _error(_Weight(weight), m)
+def refusal(node: ir.Node, tile: Tile) -> str | None:
+    """Why one of `tiles_for` a Conv2d may not compute it, None when it may."""
+    error = _error(_Weight(weight_of(node)), tile)
     if error > ERROR_BUDGET:
         return f"error {error:.2g} of the largest output is above {ERROR_BUDGET:.2g}"
     return None
-
-
-def fits(node: ir.Node) -> bool:
-    """Whether a Conv2d is one that some F(m x m, 3 x 3) computes: f32, 3x3, stride 1, one group."""
-    plain = attr(node, "strides") == [1, 1] and attr(node, "group") == 1
-    return plain and weight_of(node).shape[2:] == (3, 3) and dtype(node.outputs[0]) == ir.DataType.FLOAT
 
 
 def direct_us(node: ir.Node, row: Row) -> float:
@@ -86,10 +108,10 @@ def direct_us(node: ir.Node, row: Row) -> float:
     return float(batch * height * width * attr(node, "group") * columns * taps / rate / 1e3)
 
 
-def predicted_us(node: ir.Node, row: Row, m: int) -> float:
-    """Predicted time of F(m x m, 3 x 3) by `row`: products, and transforms of inputs and products."""
+def predicted_us(node: ir.Node, row: Row, tile: Tile) -> float:
+    """Predicted time of `tile` by `row`: products, and transforms of inputs and products."""
     out_channels, channels = weight_of(node).shape[:2]
-    values, rates = tile_count(node, m) * (m + 2) ** 2, RATES[row.isa]
+    values, rates = tile_count(node, tile.m) * tile.points, RATES[row.isa]
     columns = panels_for(row).padded(out_channels)
     moved = (_pitch(channels) + columns) / rates.values
     return float(values * (channels * columns / rates.gemm + moved) / 1e3)
@@ -103,11 +125,11 @@ def tile_count(node: ir.Node, m: int) -> int:
     return int(batch * math.prod(phases) * math.prod(-(-length // m) for length in longest))
 
 
-def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...]) -> None:
+def lower_winograd(node: ir.Node, low: Lowering, tile: Tile, refused: tuple[str, ...]) -> None:
     """One call, and one that transforms the weight when a session opens."""
     weight = weight_of(node)
     out_channels, channels = weight.shape[:2]
-    row = low.choose(kernel_op(m))
+    row = low.choose(tile.op)
     panels = panels_for(row)
     packing = {"panel": panels.panel, "granule": panels.granule}
     bias, gate = channel_vector(node, 2, out_channels, default=0.0), gate_params(node)
@@ -115,13 +137,13 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
     if gate["gated"]:
         matrices_of_taps, bias = panels.gated(matrices_of_taps), panels.gated(bias)
     plain = low.const(np.ascontiguousarray(matrices_of_taps), "weight")
-    size = (m + 2) ** 2 * channels * panels.padded(out_channels)
+    size = tile.points * channels * panels.padded(out_channels)
     maker = low.choose("winograd_weights_f32f32")
-    transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": m, **packing})
+    transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": tile.m, **packing})
     slope = channel_vector(node, 3, out_channels)
     residual, residual_mode = residual_of(node, 4)
     width = min(panels.padded(out_channels), panels.panel)
-    block = block_tiles(row, m, _pitch(channels) + width, tile_count(node, m))
+    block = block_tiles(row, tile, _pitch(channels) + width, tile_count(node, tile.m))
     low.call(
         node,
         row,
@@ -134,7 +156,7 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
         ],
         outputs=list(node.outputs),
         params={
-            "kernel": [3, 3],
+            "kernel": [tile.r, tile.r],
             "strides": [1, 1],
             **{name: attr(node, name) for name in _KEPT},
             "residual_mode": residual_mode,
@@ -142,18 +164,18 @@ def lower_winograd(node: ir.Node, low: Lowering, m: int, refused: tuple[str, ...
             **packing,
             "block": block,
         },
-        scratch_bytes=_scratch_bytes(m, _pitch(channels), width, block),
+        scratch_bytes=_scratch_bytes(tile, _pitch(channels), width, block),
         refused=refused,
     )
 
 
-def block_tiles(row: Row, m: int, width: int, tiles: int) -> int:
+def block_tiles(row: Row, tile: Tile, width: int, tiles: int) -> int:
     """Tiles of one block: what the cache holds, in whole micro-kernel tiles, and no more than there are.
 
     width: floats a point and tile take, of transformed inputs and of products.
     """
     rows = row.tile.get("mr", 1)
-    fit = RATES[row.isa].block_floats // ((m + 2) ** 2 * width)
+    fit = RATES[row.isa].block_floats // (tile.points * width)
     return max(1, min(max(fit // rows, 1) * rows, 96, tiles))
 
 
@@ -161,14 +183,14 @@ def _pitch(channels: int) -> int:
     return -(-channels // _STRIP_LANES) * _STRIP_LANES
 
 
-def _scratch_bytes(m: int, pitch: int, width: int, block: int) -> int:
-    points, strip = (m + 2) ** 2, (m + 2) * (_STRIP_TILES * m + 2) * _STRIP_LANES
+def _scratch_bytes(tile: Tile, pitch: int, width: int, block: int) -> int:
+    strip = tile.reach * (_STRIP_TILES * tile.m + tile.r - 1) * _STRIP_LANES
     inputs, products = (block + _SPARE_TILES) * pitch + _POINT_GAP, block * width + _POINT_GAP
-    return (points * (inputs + products) + strip) * 4
+    return (tile.points * (inputs + products) + strip) * 4
 
 
 class _Weight:
-    """A weight [OC,C,3,3] that hashes by its values, for the cache."""
+    """A weight [OC,C,r,r] that hashes by its values, for the cache."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -182,36 +204,37 @@ class _Weight:
 
 
 @lru_cache(maxsize=1024)
-def _error(weight: _Weight, m: int) -> float:
-    """Largest error of F(m x m, 3 x 3) in f32 against float64, over the largest output.
+def _error(weight: _Weight, tile: Tile) -> float:
+    """Largest error of `tile` in f32 against float64, over the largest output.
 
     On the layer's weight and rectified normal inputs, which like most activations have a mean: what is
     amplified most.
     """
     w = weight.array[:64]
     random = np.random.default_rng(0)
-    x = np.maximum(random.standard_normal((24, w.shape[1], m + 2, m + 2)), 0).astype(np.float32)
-    b, g, a = matrices(m)
+    x = np.maximum(random.standard_normal((24, w.shape[1], tile.reach, tile.reach)), 0).astype(np.float32)
+    b, g, a = matrices(tile)
     filters = np.einsum("ik,ockl,jl->ijco", g, w.astype(np.float64), g).astype(np.float32)
     half = np.einsum("ik,tckl->tcil", b.astype(np.float32), x)
     inputs = np.einsum("tcil,jl->ijtc", half, b.astype(np.float32))
     products = np.matmul(inputs, filters)
     half = np.einsum("ki,ijto->kjto", a.astype(np.float32), products)
     found = np.einsum("kjto,lj->tokl", half, a.astype(np.float32))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3)).astype(np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], axis=(2, 3)).astype(np.float64)
     wanted = np.tensordot(windows, w.astype(np.float64), ([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
     return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
 
 
-def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """B^T [m+2,m+2], G [m+2,3] and A^T [m,m+2] of F(m, 3) as float64, as the kernels have them."""
-    points = [0.0, *(sign * s for s in _POINTS[m] for sign in (1.0, -1.0))]
-    b, g, a = np.zeros((m + 2, m + 2)), np.zeros((m + 2, 3)), np.zeros((m, m + 2))
+def matrices(tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B^T [a,a], G [a,r] and A^T [m,a] of F(m, r) as float64, as the kernels have them; a: its reach."""
+    m, r, last = tile.m, tile.r, tile.reach - 1
+    points = [0.0, *(sign * s for s in _POINTS[tile.reach] for sign in (1.0, -1.0))]
+    b, g, a = np.zeros((last + 1, last + 1)), np.zeros((last + 1, r)), np.zeros((m, last + 1))
     for i, point in enumerate(points):
         others = np.poly1d(points[:i] + points[i + 1 :], True)
-        b[i, : m + 1] = others.coeffs[::-1]
-        g[i] = [point**k / others(point) for k in range(3)]
+        b[i, :last] = others.coeffs[::-1]
+        g[i] = [point**k / others(point) for k in range(r)]
         a[:, i] = [point**k for k in range(m)]
-    b[m + 1] = np.poly1d(points, True).coeffs[::-1]
-    g[m + 1, 2] = a[m - 1, m + 1] = 1.0
+    b[last] = np.poly1d(points, True).coeffs[::-1]
+    g[last, r - 1] = a[m - 1, last] = 1.0
     return b, g, a

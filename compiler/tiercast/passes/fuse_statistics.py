@@ -40,7 +40,7 @@ def fuse_statistics(model: ir.Model) -> PassReport:
 def _refusal(producer: ir.Node) -> str | None:
     if producer.op_type != "Conv2d":
         return f"{producer.op_type} takes no statistics"
-    if not winograd.fits(producer):
+    if not winograd.tiles_for(producer):
         return f"{label(producer)} is no Winograd convolution, others take no statistics"
     if attr(producer, "statistics"):
         return f"{label(producer)} has statistics already"
