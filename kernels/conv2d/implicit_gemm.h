@@ -196,7 +196,7 @@ inline Product product_of(const Plan& plan, int64_t group) {
   p.ldc = plan.pitch;
   p.ldr = plan.residual_pitch;
   p.epilogue = {v.p->activation, v.p->alpha, v.p->beta, v.p->residual_mode, v.slope == nullptr ? nullptr : v.slope + column};
-  p.gate = {v.p->gated != 0, v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
+  p.gate = {v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
   return p;
 }
 

@@ -14,9 +14,8 @@ struct Epilogue {
   const E* slope;  // for prelu, padded like bias
 };
 
-// What multiplies features, where `on`: sums of their own behind an activation that needs no slope.
+// What multiplies features: sums of their own behind an activation that needs no slope.
 struct Gate {
-  bool on;
   int32_t activation;
   float alpha, beta;
 };

@@ -71,7 +71,7 @@ struct Product {
   int32_t panel, granule;
   int64_t ldc, ldr;
   Epilogue epilogue;
-  Gate gate;  // when it is on, n counts features and gates
+  Gate gate;  // of run_gated_block, for which n counts features and gates
   E* pairs;   // scratch for k * 8 elements, or NULL: where a thin panel may be packed in pairs
 };
 

@@ -201,7 +201,7 @@ struct PackedRun {
 };
 
 // The main tile, 9 to 12 rows by 8 columns, for `count` tiles, which share the panel and so what is set up once for it. The loop over four
-// k is 96 FMAs, five loads and two instructions of loop (12 loads and four on in-order cores). In C++ the compiler splits the loads and
+// k is 96 FMAs, five loads and two instructions of loop (12 loads and two on in-order cores). In C++ the compiler splits the loads and
 // spills. Without bias the first k starts the sums.
 TC_NOINLINE void packed_12x8(const PackedRun& run, const Slice& s) {
   const Tile* tile = run.tiles;

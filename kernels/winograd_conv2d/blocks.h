@@ -417,7 +417,7 @@ inline int64_t finish_panel(const Plan& plan, int64_t first, int64_t tiles, int6
 inline void finish_gated_panel(const Plan& plan, int64_t first, int64_t tiles, int64_t column, int32_t width, const float* products) {
   const Winograd& v = plan.v;
   const Epilogue e = {v.p->activation, v.p->alpha, v.p->beta, TC_RESIDUAL_NONE, nullptr};
-  const Gate gate = {true, v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
+  const Gate gate = {v.p->gate_activation, v.p->gate_alpha, v.p->gate_beta};
   const int64_t half = width / 2, left = v.oc - column / 2, n = left < half ? left : half;
   float sums[SIDE * SIDE * MOST_COLUMNS];
   Target aside = {};
