@@ -93,15 +93,6 @@ TC_INLINE void multiply_rows(const Walk& w, int64_t block, const float* h, int64
   for (int64_t r = 0; r < w.rows; ++r) multiply<1, G>(v, h + r * h_pitch, h_pitch, weight, bias, gate0, out, r);
 }
 
-TC_INLINE V part(const float* from, int64_t left) { return left >= VL ? v_load(from) : v_load_n(from, left); }
-TC_INLINE void put(float* to, V x, int64_t left) {
-  if (left >= VL) {
-    v_store(to, x);
-  } else if (left > 0) {
-    v_store_n(to, x, left);
-  }
-}
-
 // Calls f(row, unit, sums of that unit, units left) for every vector of a block.
 template <class F>
 TC_INLINE void for_units(const Walk& w, int64_t block, const Gates& gates, F f) {
@@ -117,9 +108,9 @@ TC_NOINLINE void gate_state(const Walk& w, int64_t step, int64_t block, const Ga
   const int64_t hidden = w.v->hidden;
   for_units(w, block, gates, [&](int64_t r, int64_t u, const float* g, int64_t left) {
     const float* p = projected_row(*w.v, step, w.direction, w.n0 + r) + u;
-    const V reset = v_sigmoid(v_add(part(p + hidden, left), v_load(g + UNITS)));
+    const V reset = v_sigmoid(v_add(load_piece(p + hidden, left), v_load(g + UNITS)));
     v_store(w.update + r * w.pitch + u, v_load(g));
-    v_store(w.gated + r * w.pitch + u, v_mul(reset, part(w.h + r * w.h_pitch + u, left)));
+    v_store(w.gated + r * w.pitch + u, v_mul(reset, load_piece(w.h + r * w.h_pitch + u, left)));
   });
 }
 
@@ -129,18 +120,18 @@ TC_NOINLINE void finish_units(const Walk& w, int64_t step, int64_t block, const 
   for_units(w, block, gates, [&](int64_t r, int64_t u, const float* g, int64_t left) {
     const float* p = projected_row(v, step, w.direction, w.n0 + r) + u;
     float* out = y_row(v, step, w.direction, w.n0 + r) + u;
-    const auto in = [&](int gate) { return part(p + gate * v.hidden, left); };
+    const auto in = [&](int gate) { return load_piece(p + gate * v.hidden, left); };
     const auto sum = [&](int gate) { return v_load(g + gate * UNITS); };
     if (v.p->kind == TC_RNN_KIND_GRU) {
-      const V z = reset_first ? v_load(w.update + r * w.pitch + u) : sum(0), before = part(w.h + r * w.h_pitch + u, left);
-      put(out, gru_cell(in(0), z, in(1), sum(1), in(2), sum(2), before, !reset_first), left);
+      const V z = reset_first ? v_load(w.update + r * w.pitch + u) : sum(0), before = load_piece(w.h + r * w.h_pitch + u, left);
+      store_piece(out, gru_cell(in(0), z, in(1), sum(1), in(2), sum(2), before, !reset_first), left);
     } else if (v.p->kind == TC_RNN_KIND_LSTM) {
       float* c = row_of(*v.c, w.direction, w.n0 + r) + u;
-      V state = part(c, left);
-      put(out, lstm_cell(v_add(in(0), sum(0)), v_add(in(1), sum(1)), v_add(in(2), sum(2)), v_add(in(3), sum(3)), &state), left);
-      put(c, state, left);
+      V state = load_piece(c, left);
+      store_piece(out, lstm_cell(v_add(in(0), sum(0)), v_add(in(1), sum(1)), v_add(in(2), sum(2)), v_add(in(3), sum(3)), &state), left);
+      store_piece(c, state, left);
     } else {
-      put(out, v_tanh(v_add(in(0), sum(0))), left);
+      store_piece(out, v_tanh(v_add(in(0), sum(0))), left);
     }
   });
 }

@@ -4,6 +4,16 @@
 
 namespace {
 
+// One vector, of which `left` >= 1 elements or more are there.
+TC_INLINE V load_piece(const E* p, int64_t left) { return left >= VL ? v_load(p) : v_load_n(p, left); }
+TC_INLINE void store_piece(E* p, V x, int64_t left) {
+  if (left >= VL) {
+    v_store(p, x);
+  } else {
+    v_store_n(p, x, left);
+  }
+}
+
 inline void copy_floats(E* to, const E* from, int64_t n) {
   int64_t i = 0;
   for (; i + VL <= n; i += VL) v_store(to + i, v_load(from + i));

@@ -3,6 +3,7 @@
 #define TIERCAST_SIMD_EPILOGUE_H_
 
 #include "simd/activation.h"
+#include "simd/copy_floats.h"
 
 namespace {
 
@@ -62,15 +63,6 @@ TC_INLINE void in_chunks(int mr, int64_t n, F use) {
     }
   }
   if (count > 0) use(pieces, count);
-}
-
-TC_INLINE V load_piece(const E* p, int64_t left) { return left >= VL ? v_load(p) : v_load_n(p, left); }
-TC_INLINE void store_piece(E* p, V x, int64_t left) {
-  if (left >= VL) {
-    v_store(p, x);
-  } else {
-    v_store_n(p, x, left);
-  }
 }
 
 // C = smooth activation(C), then times or plus the residual, where `residual` is not NULL.
