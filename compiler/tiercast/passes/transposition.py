@@ -32,3 +32,19 @@ def transposed(value: ir.Value, perm: Sequence[int], name: str) -> ir.Node:
     attributes: dict[str, int | list[int]] = {"dims": dims, "in_strides": order, "offset": 0, "shape": dims}
     out = ir.Value(name=name, shape=ir.Shape(dims), type=value.type)
     return ir.node("Copy", [value], attributes, domain=DOMAIN, outputs=[out], name=f"{name}/Copy")
+
+
+def transposes(model: ir.Model) -> list[str]:
+    """Names of the Copy nodes of a laid-out graph that only bring a value into another order of axes."""
+    found = []
+    for node in model.graph:
+        source = node.inputs[0] if node.op_type == "Copy" and node.domain == DOMAIN else None
+        perm = transposition(node, shape(source)) if source is not None else None
+        if source is not None and perm is not None and _moves(perm, shape(source)):
+            found.append(node.name or "")
+    return found
+
+
+def _moves(perm: Sequence[int], dims: Sequence[int]) -> bool:
+    moving = [axis for axis in perm if dims[axis] != 1]
+    return moving != sorted(moving)
