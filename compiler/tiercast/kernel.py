@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tiercast.errors import UsageError
+from tiercast.errors import GraphError, UsageError
 from tiercast.isa import instruction_sets
 from tiercast.paths import room
 
@@ -159,7 +159,10 @@ def _pack(family: str, param: Param, values: Mapping[str, Any]) -> bytes:
     if len(items) > param.length:
         raise UsageError(f"kernels/{family}: {param.name} holds {param.length} values, got {len(items)}")
     padded = [*items, *[0] * (param.length - len(items))]
-    return struct.pack(f"<{param.length}{'i' if param.kind == 'i32' else 'f'}", *padded)
+    try:
+        return struct.pack(f"<{param.length}{'i' if param.kind == 'i32' else 'f'}", *padded)
+    except (struct.error, OverflowError):
+        raise GraphError(f"{family}: {param.name}={value} does not fit the kernels' {param.kind}") from None
 
 
 def _read(path: Path) -> KernelFamily:

@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import UsageError
+from tiercast.frontend.finite import check_constants
 
 Reference = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
@@ -40,6 +41,7 @@ def load(source: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.M
     read.
     """
     model: ir.Model = _format_of(source).read(source, inputs)
+    check_constants(model)
     return model
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 
 import onnx
 
 from tiercast.errors import ModelError, UsageError
 
 
-def fix_dimensions(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], origin: str) -> None:
+def fix_dimensions(
+    proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], origin: str, apart: Container[str] = ()
+) -> None:
     """Replaces dynamic dimensions of the graph inputs, in place, by the given shapes.
 
-    A named dimension fixed on one input is fixed wherever it appears. Raises UsageError for an unknown input,
-    a wrong rank, or a value that contradicts the model; ModelError that lists what is still open and the flag
-    that fixes it.
+    apart: names of inputs that stand for constants. A named dimension fixed on one input is fixed wherever it
+    appears. Raises UsageError for an unknown input, a wrong rank, or a value that contradicts the model;
+    ModelError that lists what is still open and the flag that fixes it.
     """
-    ports = {port.name: port for port in _runtime_inputs(proto)}
+    ports = {port.name: port for port in _runtime_inputs(proto, apart)}
     for name in inputs:
         if name not in ports:
             raise UsageError(
@@ -36,15 +39,20 @@ def fix_dimensions(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], 
                 dim.Clear()
 
 
-def _runtime_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def _runtime_inputs(proto: onnx.ModelProto, apart: Container[str]) -> list[onnx.ValueInfoProto]:
     constants = {tensor.name for tensor in proto.graph.initializer}
-    return [port for port in proto.graph.input if port.name not in constants]
+    return [port for port in proto.graph.input if port.name not in constants and port.name not in apart]
 
 
 def _fix_port(port: onnx.ValueInfoProto, shape: tuple[int, ...], names: dict[str, int], origin: str) -> None:
     tensor = port.type.tensor_type
     if any(size < 1 for size in shape):
         raise UsageError(f"{origin}: input {port.name!r}: shape {_text(shape)} has a dimension below 1")
+    if max(shape, default=1) >= 1 << 31 or math.prod(shape) > 1 << 40:
+        raise UsageError(
+            f"{origin}: input {port.name!r}: shape {_text(shape)} is too large; dimensions must be below "
+            "2^31, and 2^40 elements are the most"
+        )
     if not tensor.HasField("shape"):
         for _ in shape:
             tensor.shape.dim.add()

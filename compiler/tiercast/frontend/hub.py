@@ -14,22 +14,32 @@ from tiercast.frontend.dimensions import fix_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
 from tiercast.ir.support import check_support
+from tiercast.ir.weights import Weights, give_back, light_copy
 from tiercast.ops.registry import legalizers
 
 
-def to_hub(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]] | None, origin: str) -> ir.Model:
+def to_hub(
+    proto: onnx.ModelProto,
+    inputs: Mapping[str, Sequence[int]] | None,
+    origin: str,
+    weights: Weights | None = None,
+) -> ir.Model:
     """Brings any ONNX model into the hub form.
 
-    inputs: shapes that fix named dimensions. origin: how errors name the source.
+    inputs: shapes that fix named dimensions. origin: how errors name the source. weights: the heavy constants
+    of a `proto` that is a light copy and ours to change (`ir.weights`); None: it is whole, and left as it is.
     Raises ModelError (unsupported operators: all of them, before any conversion), UsageError for wrong
     inputs.
     """
-    fix_dimensions(proto, inputs or {}, origin)
+    if weights is None:
+        proto, weights = light_copy(proto)
+    fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = _inline(proto, origin)
-    _check_operators(proto, origin)
+    _check_operators(proto, weights, origin)
     proto = to_hub_opset(proto, origin)
     proto = _infer_shapes(proto, origin)
     model = ir.from_proto(proto)
+    give_back(model, weights)
     onnx_ir_passes.RemoveInitializersFromInputsPass()(model)
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     model.metadata_props["origin"] = origin
@@ -45,7 +55,7 @@ def _inline(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
         raise ModelError(f"{origin}: its local functions can't be inlined: {error}") from error
 
 
-def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
+def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> None:
     opset = model_opset(proto, origin)
     known = legalizers()
 
@@ -58,8 +68,10 @@ def _check_operators(proto: onnx.ModelProto, origin: str) -> None:
             or can_be_split(node.op_type, max(opset, HUB_OPSET))
         )
 
+    model = ir.from_proto(proto)
+    give_back(model, weights)
     try:
-        check_support(ir.from_proto(proto).graph, supported)
+        check_support(model.graph, supported)
     except ModelError as error:
         raise type(error)(f"{origin}: {error}") from None
 

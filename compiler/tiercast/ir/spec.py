@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,14 @@ def _static(node: ir.Node) -> str | None:
             and (static_shape(value) is None or value.dtype is None)
         ):
             return f"output {value.name!r} has shape {value.shape} and type {value.type}"
+    return None
+
+
+def _sized(node: ir.Node) -> str | None:
+    for value in node.outputs:
+        dims = static_shape(value) or ()
+        if max(dims, default=1) >= 1 << 31 or math.prod(dims) > 1 << 40:
+            return f"output {value.name!r} has shape {'x'.join(map(str, dims))}"
     return None
 
 
@@ -94,6 +103,7 @@ def _shapes_agree(node: ir.Node) -> str | None:
 
 
 _STATIC = Rule("every value has a static shape and an element type", _static)
+_SIZED = Rule("dimensions are below 2^31, and a value has 2^40 elements at most", _sized)
 _ONNX = Rule(f"only operators of ONNX opset {HUB_OPSET}", _onnx_domain)
 _PHYSICAL = Rule("only ops of the tiercast domain, with attributes and inputs they have", _known)
 _AGREE = Rule("output shapes and types are those the op infers", _shapes_agree)
@@ -104,11 +114,12 @@ STAGES: Mapping[str, tuple[Rule, ...]] = {
     "simplified": (
         _ONNX,
         _STATIC,
+        _SIZED,
         Rule("constants are initializers", _no_constant),
         Rule("no identities", _no_identity),
         Rule("no batch norm that its convolution can take up", _no_batch_norm),
     ),
-    "laid_out": (_STATIC, _PHYSICAL, _AGREE),
+    "laid_out": (_STATIC, _SIZED, _PHYSICAL, _AGREE),
     "fused": (_STATIC, _PHYSICAL, _AGREE, Rule("no dead nodes", lambda node: _dead(node))),
 }
 

@@ -11,6 +11,7 @@ from tiercast.errors import ModelError
 from tiercast.ir.edit import array, like, new_constant, static_shape, take_over
 from tiercast.ir.report import PassReport
 from tiercast.ir.support import runtime_nodes
+from tiercast.ir.weights import HEAVY_BYTES, Weights, give_back, light_proto
 
 # Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames
 # values, and the Pad fusions come later, on physical nodes, where reflect and edge pads fuse as well.
@@ -28,14 +29,13 @@ def fold_constants(model: ir.Model) -> PassReport:
     report = PassReport("fold_constants")
     before = model.graph.num_nodes()
     try:
-        proto, _ = onnxsim.simplify(
-            ir.to_proto(model), skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False
-        )
-        _adopt(model, proto)
+        light, weights = light_proto(model)
+        proto, _ = onnxsim.simplify(light, skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False)
+        _adopt(model, proto, weights)
     except Exception as error:  # onnxsim raises RuntimeError, ValueError and onnx's own errors
         report.refused.append(("the whole graph", f"onnxsim can't simplify it: {error}"))
     while _compute_rest(model.graph):
-        _adopt(model, ir.to_proto(model))  # more shapes are known now
+        _adopt(model, *light_proto(model))  # more shapes are known now
     if model.graph.num_nodes() != before:
         report.applied.append(f"{before} nodes -> {model.graph.num_nodes()}")
     return report
@@ -82,18 +82,19 @@ def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[
 
     read = {value for node in nodes for value in node.inputs if value is not None}
     made = {value for node in nodes for value in node.outputs}
-    outside = [value for value in read - made if value.const_value is None]
+    heavy = {
+        value for value in read if value.const_value is not None and value.const_value.nbytes >= HEAVY_BYTES
+    }
+    outside = [value for value in read - made if value.const_value is None or value in heavy]
     ports = [
         onnx.helper.make_tensor_value_info(v.name or "", int(v.dtype or 1), static_shape(v)) for v in outside
     ]
-    proto = ir.to_proto(ir.Model(graph.clone(), ir_version=11)).graph
-    inner = {node.outputs[0].name for node in nodes}
     part = onnx.helper.make_graph(
-        [node for node in proto.node if node.output[0] in inner],
+        [ir.to_proto(node) for node in nodes],
         "constants",
         ports,
         [onnx.helper.make_empty_tensor_value_info(value.name or "") for value in wanted],
-        list(proto.initializer),
+        [ir.to_proto(_named(value)) for value in read - heavy if value.const_value is not None],
     )
     model = onnx.helper.make_model(part, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=11)
     options = onnxruntime.SessionOptions()
@@ -102,17 +103,28 @@ def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        # What is read from outside is only asked for its shape.
-        zeros = {
-            v.name: np.zeros(static_shape(v) or (), (v.dtype or ir.DataType.FLOAT).numpy()) for v in outside
-        }
-        return [np.asarray(item) for item in session.run([value.name for value in wanted], zeros)]
+        given = {value.name: _known_or_zeros(value) for value in outside}
+        return [np.asarray(item) for item in session.run([value.name for value in wanted], given)]
     except Exception as error:  # onnxruntime's errors share no base class
         raise ModelError(f"the model's constants can't be computed: {error}") from error
 
 
-def _adopt(model: ir.Model, proto: onnx.ModelProto) -> None:
+def _named(value: ir.Value) -> ir.TensorProtocol:
+    assert value.const_value is not None
+    value.const_value.name = value.name
+    return value.const_value
+
+
+def _known_or_zeros(value: ir.Value) -> np.ndarray:
+    """A constant's array. What is read from outside and is none is only asked for its shape."""
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    return np.zeros(static_shape(value) or (), (value.dtype or ir.DataType.FLOAT).numpy())
+
+
+def _adopt(model: ir.Model, proto: onnx.ModelProto, weights: Weights) -> None:
     folded = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    give_back(folded, weights)
     onnx_ir_passes.RemoveInitializersFromInputsPass()(folded)
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(folded)
     folded.graph.sort()
