@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiercast.parity import verify
     from tiercast.pipeline import compile
+    from tiercast.preflight import check
     from tiercast.rig import run_on_target
     from tiercast.session import Session
 
 __version__ = "0.1.0"
-__all__ = ["Session", "__version__", "compile", "run_on_target", "verify"]
+__all__ = ["Session", "__version__", "check", "compile", "run_on_target", "verify"]
 
 # Loaded on first use: `import tiercast` stays under 0.3 s and needs no model framework.
 _HOMES = {
+    "check": "tiercast.preflight",
     "compile": "tiercast.pipeline",
     "Session": "tiercast.session",
     "run_on_target": "tiercast.rig",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class TiercastError(Exception):
     """Anything Tiercast refuses to do; `str(error)` is meant for the user."""
@@ -19,6 +21,23 @@ class GraphError(ModelError):
     """A node breaks a rule of its operator or of the stage it stands in."""
 
 
+class UnsupportedError(GraphError):
+    """Operators that nothing here computes; `missing`: operator -> names of its nodes.
+
+    origin: how errors name the source ("onnx:seg.onnx").
+    """
+
+    def __init__(self, missing: Mapping[str, Sequence[str]], origin: str = "") -> None:
+        self.missing = missing
+        lines = [f"  {op}: {_some(names)}" for op, names in sorted(missing.items())]
+        super().__init__(
+            f"{origin}{': ' if origin else ''}{len(missing)} operator(s) of the model are not supported:\n"
+            + "\n".join(lines)
+            + "\nReplace them in the model, or add them as ops/<op>.py; `tiercast check` tells the nearest "
+            "rewrites."
+        )
+
+
 class PackageError(TiercastError):
     """A .tcpkg can't be read, verified, bound, written or run."""
 
@@ -29,3 +48,8 @@ class ToolchainError(TiercastError):
 
 class VerifyError(TiercastError):
     """A package's outputs differ from its model's by more than the tolerance."""
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -178,7 +178,7 @@ def compile_plan(
     `records`: a folder, or the records themselves.
     """
     chosen = resolve(target)
-    _check_precision(precision, chosen)
+    check_precision(precision, chosen)
     model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
     check(model, "loaded")
     if watch:
@@ -205,7 +205,8 @@ def compile_plan(
     return done
 
 
-def _check_precision(precision: str, target: Target) -> None:
+def check_precision(precision: str, target: Target) -> None:
+    """UsageError for an unknown precision, or one that the target has no arithmetic for."""
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
     if precision == "f16" and "fp16" not in target.has:

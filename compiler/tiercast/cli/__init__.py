@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tiercast import __version__
-from tiercast.cli import bench, build, compile, inspect, run, targets, tune, verify
+from tiercast.cli import bench, build, check, compile, inspect, run, targets, tune, verify
 from tiercast.cli.output import emit_error
 from tiercast.errors import TiercastError, UsageError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compile")(compile.command)
+app.command("check")(check.command)
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)

@@ -13,6 +13,7 @@ from tiercast.errors import ModelError
 from tiercast.frontend.dimensions import fix_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
+from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.support import check_support
 from tiercast.ir.weights import Weights, give_back, light_copy
 from tiercast.ops.registry import legalizers
@@ -33,9 +34,9 @@ def to_hub(
     """
     if weights is None:
         proto, weights = light_copy(proto)
-    fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = _inline(proto, origin)
     _check_operators(proto, weights, origin)
+    fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = to_hub_opset(proto, origin)
     proto = _infer_shapes(proto, origin)
     model = ir.from_proto(proto)
@@ -70,10 +71,7 @@ def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> N
 
     model = ir.from_proto(proto)
     give_back(model, weights)
-    try:
-        check_support(model.graph, supported)
-    except ModelError as error:
-        raise type(error)(f"{origin}: {error}") from None
+    check_support(model.graph, supported, origin)
 
 
 def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
@@ -84,4 +82,6 @@ def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:
-        raise ModelError(f"{origin}: the model's shapes contradict each other: {error}") from error
+        rule = f"the model's shapes contradict each other: {error}"
+        refuse(ModelError(f"{origin}: {rule}"), [Refusal("", "", rule)])
+    return shape_inference.infer_shapes(proto, data_prop=True)

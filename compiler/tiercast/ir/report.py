@@ -9,8 +9,17 @@ import onnx_ir as ir
 
 def label(node: ir.Node) -> str:
     """How reports and errors name a node: its name, else its first output's, with the op type."""
-    name = node.name or next((value.name for value in node.outputs if value.name), "?")
-    return f'node "{name}" ({node.op_type})'
+    return f'node "{name_of(node)}" ({node.op_type})'
+
+
+def name_of(node: ir.Node) -> str:
+    """A node's name, else its first output's."""
+    return node.name or next((value.name for value in node.outputs if value.name), "?")
+
+
+def operator_of(node: ir.Node) -> str:
+    """The operator as users know it: "Conv", "com.microsoft.FusedConv"."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 @dataclass

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from tiercast.errors import GraphError
+from tiercast.errors import UnsupportedError
+from tiercast.ir.refusals import NOT_SUPPORTED, Refusal, refuse
+from tiercast.ir.report import name_of, operator_of
 
 _SHAPE_ONLY = frozenset({"Shape", "Size"})  # constants once every shape is static
 
@@ -24,18 +26,21 @@ def runtime_nodes(graph: ir.Graph) -> list[ir.Node]:
     return found
 
 
-def check_support(graph: ir.Graph, supported: Callable[[ir.Node], bool]) -> None:
-    """Raises GraphError that names every node that would have to run and that `supported` denies."""
-    missing: dict[str, list[str]] = {}
-    for node in runtime_nodes(graph):
-        if not supported(node):
-            missing.setdefault(_op(node), []).append(node.name or node.outputs[0].name or "?")
-    if missing:
-        lines = [f"  {op}: {_some(names)}" for op, names in sorted(missing.items())]
-        raise GraphError(
-            f"{len(missing)} operator(s) of the model are not supported:\n" + "\n".join(lines) + "\n"
-            "Replace them in the model, or add them as ops/<op>.py."
-        )
+def check_support(graph: ir.Graph, supported: Callable[[ir.Node], bool], origin: str = "") -> None:
+    """Raises UnsupportedError that names every node that would have to run and that `supported` denies.
+
+    origin: how errors name the source. While refusals are collected, it only notes them.
+    """
+    refused = [
+        Refusal(operator_of(node), name_of(node), NOT_SUPPORTED, node.outputs[0].name or "")
+        for node in runtime_nodes(graph)
+        if not supported(node)
+    ]
+    if refused:
+        missing: dict[str, list[str]] = {}
+        for item in refused:
+            missing.setdefault(item.op, []).append(item.node)
+        refuse(UnsupportedError(missing, origin), refused)
 
 
 def _inner_nodes(node: ir.Node) -> list[ir.Node]:
@@ -45,12 +50,3 @@ def _inner_nodes(node: ir.Node) -> list[ir.Node]:
 
 def _is_random(node: ir.Node) -> bool:
     return node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli")
-
-
-def _op(node: ir.Node) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

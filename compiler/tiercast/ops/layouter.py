@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.edit import static_shape
 from tiercast.ops.registry import DOMAIN, const, dense_strides, dtype, ops, shape
 
 Perm = tuple[int, ...]
@@ -29,6 +30,9 @@ class Layouter:
         self._primary: dict[ir.Value, Perm] = {}
         self._names: set[str] = set()
         self._origin = ""
+        self.gaps: list[ir.Value] = []
+        self.loose: list[ir.Value] = []
+        self._unknown: dict[ir.Value, str] = {}
 
     # -- logical facts
     def shape(self, value: ir.Value) -> tuple[int, ...]:
@@ -151,6 +155,36 @@ class Layouter:
     def start(self, node: ir.Node) -> None:
         """Tells which ONNX node the next emitted nodes come from (they take its first output's name)."""
         self._origin = node.outputs[0].name or node.op_type
+
+    # -- nodes that were refused while refusals are collected
+    def leave_gap(self, node: ir.Node, culprit: str) -> None:
+        """Goes on behind a node that could not be legalised.
+
+        Its results join `gaps`, physical values that nothing here computes; what it reads joins `loose`, so
+        that it counts as used. Results of unknown shape block whoever reads them; culprit: the operator to
+        name for it.
+        """
+        for value in node.inputs:
+            form = next(iter(self._forms.get(value, {}).values()), None) if value is not None else None
+            if form is not None and form.producer() is not None and form not in self.loose:
+                self.loose.append(form)
+        for value in node.outputs:
+            if value in self._forms:
+                continue
+            if static_shape(value) is None or value.dtype is None:
+                self._unknown[value] = culprit
+                continue
+            made = ir.Value(name=self._fresh(value.name or "gap"), shape=value.shape, type=value.type)
+            self.gaps.append(made)
+            self.bind(value, made)
+
+    def blocked_by(self, node: ir.Node) -> str | None:
+        """The operator whose gap makes the shape of an operand unknown, None where there is none."""
+        return next((self._unknown[value] for value in node.inputs if value in self._unknown), None)
+
+    def is_unknown(self, value: ir.Value) -> bool:
+        """Whether a gap left the ONNX value without a known shape."""
+        return value in self._unknown
 
     def _reorder(self, value: ir.Value, have: Perm, wanted: Perm) -> ir.Value:
         source = self._forms[value][have]

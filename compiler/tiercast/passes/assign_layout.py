@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.ir import domain
 from tiercast.ir.edit import remove_dead
-from tiercast.ir.report import PassReport, label
+from tiercast.ir.refusals import Refusal, refuse
+from tiercast.ir.report import PassReport, label, name_of, operator_of
 from tiercast.ir.support import check_support
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN, legalizers, ops
+
+_LABELS = re.compile(r'^(node "[^"]*" \(\w+\): )+')  # of the ONNX node and of a physical one made for it
 
 
 def assign_layout(model: ir.Model) -> PassReport:
@@ -20,7 +25,8 @@ def assign_layout(model: ir.Model) -> PassReport:
     every
     physical value that holds a value of the model says which in its metadata: "source" and "perm".
     Raises GraphError: all unsupported operators first, else the node whose legalisation refuses, with the
-    rule.
+    rule. While refusals are collected (`ir/refusals.py`) a refused node leaves a gap: its results become
+    inputs of the graph, what it reads becomes outputs, and legalisation goes on behind it.
     """
     report = PassReport("assign_layout")
     domain.register(ops())
@@ -32,8 +38,8 @@ def assign_layout(model: ir.Model) -> PassReport:
         _legalize(node, layout, report)
     outputs = _outputs(model.graph, layout)
     graph = ir.Graph(
-        inputs,
-        outputs,
+        [*inputs, *layout.gaps],
+        [*outputs, *(value for value in layout.loose if value not in outputs)],
         nodes=layout.nodes,
         initializers=list(layout.initializers.values()),
         opset_imports={"": 23, DOMAIN: domain.VERSION},
@@ -51,24 +57,45 @@ def _input(value: ir.Value, layout: Layouter) -> ir.Value:
 
 
 def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
+    blocked = layout.blocked_by(node)
+    if blocked is not None:  # only while refusals are collected
+        rule = f"not checked: the shape of what {blocked} makes is not known"
+        refuse(GraphError(f"{label(node)}: {rule}"), [_refusal(node, rule, blocked)])
+        layout.leave_gap(node, blocked)
+        return
     op = legalizers().get(node.op_type) if node.domain == "" else None
-    if op is None:  # check_support passed over it: it reads no input data, yet was not folded
-        raise GraphError(
-            f"{label(node)}: nothing computes this operator, and it was not folded to a constant"
-        )
+    if op is None:  # not folded, though check_support passed over it: it reads no input data
+        _refuse(node, "nothing computes this operator, and it was not folded to a constant")
+        layout.leave_gap(node, operator_of(node))
+        return
     before = len(layout.nodes)
     layout.start(node)
     try:
         op.legalize(node, layout)
     except GraphError as error:
-        raise error if label(node) in str(error) else GraphError(f"{label(node)}: {error}") from error
+        _refuse(node, str(error), error)
+        layout.leave_gap(node, operator_of(node))
+        return
     made = ", ".join(item.op_type for item in layout.nodes[before:])
     report.apply(node, made or "no step")
+
+
+def _refuse(node: ir.Node, text: str, cause: GraphError | None = None) -> None:
+    rule = _LABELS.sub("", text)
+    error = GraphError(text if label(node) in text else f"{label(node)}: {text}")
+    error.__cause__ = cause
+    refuse(error, [_refusal(node, rule)])
+
+
+def _refusal(node: ir.Node, rule: str, behind: str = "") -> Refusal:
+    return Refusal(operator_of(node), name_of(node), rule, node.outputs[0].name or "", behind)
 
 
 def _outputs(graph: ir.Graph, layout: Layouter) -> list[ir.Value]:
     made: list[ir.Value] = []
     for value in graph.outputs:
+        if layout.is_unknown(value):
+            continue
         physical = layout.plain(value)
         if physical in made or physical in layout.initializers.values():
             physical = layout.emit("Reshape", [physical], {"shape": list(layout.shape(value))})[0]

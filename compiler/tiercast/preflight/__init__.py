@@ -1,0 +1,28 @@
+"""Pre-flight: what of a model runs where, falls back or is missing; in seconds, before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tiercast.preflight.report import CheckReport, assemble
+from tiercast.preflight.walk import walk
+
+__all__ = ["CheckReport", "check"]
+
+
+def check(
+    source: Any,
+    target: str = "host",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    precision: str = "f32",
+) -> CheckReport:
+    """Compiles a model as far as it goes: every refusal, every fall-back, and where each operator runs.
+
+    source, target, inputs, precision: as `compile` takes them; weights may be untrained. With f16 no ranges
+    are measured, so what overflows is not known yet.
+    Raises UsageError for a source nobody takes, unknown targets and precisions, ModelError for one that can't
+    be read at all; whatever else the model breaks is in the report's `missing`.
+    """
+    return assemble(walk(source, target, inputs or {}, precision))
