@@ -234,8 +234,8 @@ def test_shapes_that_contradict_each_other_are_refused() -> None:
 
 
 def test_an_unknown_source_lists_what_is_taken() -> None:
-    with pytest.raises(UsageError, match=r"(?s)'model\.h5' is no model.*\.onnx.*\.pt2"):
-        load("model.h5")
+    with pytest.raises(UsageError, match=r"(?s)'model\.bin' is no model.*\.onnx.*\.pt2"):
+        load("model.bin")
     with pytest.raises(UsageError, match="a dict"):
         load({})
 

@@ -112,10 +112,13 @@ def _example(port: onnx.ValueInfoProto) -> str:
     tensor = port.type.tensor_type
     if not tensor.HasField("shape"):
         return "1x3x256x256"
-    guesses = [1, 3, 256, 256] if len(tensor.shape.dim) == 4 else [1] * len(tensor.shape.dim)
+    dims = tensor.shape.dim
+    channels_last = len(dims) == 4 and dims[3].HasField("dim_value") and not dims[1].HasField("dim_value")
+    picture = [1, 256, 256, 3] if channels_last else [1, 3, 256, 256]
+    guesses = picture if len(dims) == 4 else [1] * len(dims)
     return "x".join(
         str(dim.dim_value) if dim.HasField("dim_value") else str(guess)
-        for dim, guess in zip(tensor.shape.dim, guesses, strict=True)
+        for dim, guess in zip(dims, guesses, strict=True)
     )
 
 
