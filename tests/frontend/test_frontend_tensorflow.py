@@ -35,6 +35,7 @@ RIGHT: dict[str, tuple[str, dict[str, Sequence[int]], list[str]]] = {
     "keras": ("vision.keras", {"image": IMAGE}, ["mask", "score"]),
     "h5": ("vision.h5", {"image": (2, *IMAGE[1:])}, ["mask", "score"]),
     "saved_model": ("vision", {"image": IMAGE}, ["output_0", "output_1"]),
+    "recurrent": ("recurrent.keras", {"frames": (1, 6, 5)}, ["both"]),
     "signature": ("resizer:half", {"image": (1, 10, 14, 3)}, ["small"]),
     "passed through": ("resizer:both", {}, ["same", "sum"]),
     "frozen": ("frozen.pb", {"x": (2, 6)}, ["out", "total"]),

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from tiercast.errors import ModelError
+from tiercast.frontend.tf_recurrence import fuse_recurrences
 
 OPSET = 18  # the newest that tf2onnx writes
 
@@ -40,6 +41,7 @@ def to_onnx(
         except Exception as error:  # tf2onnx raises whatever its handlers meet
             nodes = "\n".join(f"  {node}" for node in failed) or f"  {_first_line(error)}"
             raise ModelError(f"{origin}: tf2onnx can't convert\n{nodes}") from error
+    fuse_recurrences(proto)
     _order_ports(proto.graph, [names[name] for name in inputs], graph, inputs)
     return proto
 
@@ -94,4 +96,22 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     )
 
 
-HANDLERS = {"Erfc": _erfc}
+def _reverse(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """tf.reverse along constant axes: a slice with steps of -1."""
+    del arguments
+    out, rank = node.output[0], context.get_rank(node.input[0])
+    if not node.inputs[1].is_const() or rank is None:
+        raise ValueError("the axes to reverse are computed at run time")
+    axes = [int(axis) % rank for axis in np.reshape(node.inputs[1].get_tensor_value(as_list=False), -1)]
+    kind, dims = context.get_dtype(out), context.get_shape(out)
+    ends = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": None, "steps": -1}
+    constants = [
+        context.make_const(f"{name}_{key}", np.array(axes if fill is None else [fill] * len(axes), np.int64))
+        for key, fill in ends.items()
+    ]
+    inputs = [node.input[0], *(constant.output[0] for constant in constants)]
+    context.remove_node(node.name)
+    context.make_node("Slice", inputs, name=name, outputs=[out], shapes=[dims], dtypes=[kind])
+
+
+HANDLERS = {"Erfc": _erfc, "ReverseV2": _reverse}
