@@ -47,6 +47,18 @@ class Session:
         """(name, dtype, dims) of each output."""
 
     @property
+    def bucket(self) -> int:
+        """Number of the selected shape bucket; ports, steps and runs are its."""
+
+    @property
+    def bucket_count(self) -> int: ...
+    def select(self, bucket: int) -> None:
+        """Selects a bucket by number; NativeError when there is none such, or while another thread runs."""
+
+    def resize(self, shapes: Sequence[Sequence[int]]) -> None:
+        """Selects the bucket whose inputs have exactly these shapes; NativeError lists them when none has."""
+
+    @property
     def steps(self) -> list[dict[str, str]]:
         """name, op, kernel (what was bound) and chosen (what the plan asked for) of each step."""
     @property

@@ -13,6 +13,7 @@ from tiercast import _native
 from tiercast.errors import PackageError, UsageError
 from tiercast.lower.plan import NUMPY_DTYPES
 from tiercast.target import CORES
+from tiercast.text import shape_text
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,24 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """The inputs and outputs of a package at one choice of input shapes."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes by name."""
+        return {spec.name: spec.shape for spec in self.inputs}
+
+
 class Session:
     """A loaded package. One thread may use it at a time.
+
+    A package of several shape buckets (see `buckets`) runs the one whose input shapes are those of the arrays
+    it is given; `inputs`, `outputs` and `steps` are the selected one's.
 
     pkg: path of a .tcpkg; threads: 1..64, 0 for as many as the package's target asks for; features: restricts
     the CPU features that kernels may use (default: all the CPU has), say ["avx2"] or [] for portable kernels
@@ -52,14 +69,27 @@ class Session:
             )
         except _native.NativeError as error:
             raise PackageError(str(error)) from None
-        self.inputs = [_spec(port) for port in self._native.inputs]
-        self.outputs = [_spec(port) for port in self._native.outputs]
+        self.buckets = tuple(self._bucket(number) for number in range(self._native.bucket_count))
+        self.select(0)
+
+    def select(self, bucket: int) -> None:
+        """Selects a shape bucket by its number; UsageError when there is none such. Allocates nothing."""
+        try:
+            self._native.select(bucket)
+        except _native.NativeError as error:
+            raise UsageError(str(error)) from None
+        self.inputs, self.outputs = list(self.buckets[bucket].inputs), list(self.buckets[bucket].outputs)
+
+    @property
+    def bucket(self) -> int:
+        """Number of the selected shape bucket."""
+        return self._native.bucket
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name.
 
-        Each input needs its exact name, dtype and shape (see `inputs`); UsageError says which one is wrong
-        and how.
+        Each input needs its exact name, dtype and a shape of a bucket (see `inputs` and `buckets`);
+        UsageError says which one is wrong and how. Nothing is padded.
         """
         results = self._native.run(self._ordered(inputs))
         return self._named(results)
@@ -117,7 +147,30 @@ class Session:
                 raise UsageError(
                     f"{self.path}: it has no input {name!r}; its inputs: {', '.join(map(str, self.inputs))}"
                 )
+        self._select_for(inputs)
         return [self._checked(spec, inputs) for spec in self.inputs]
+
+    def _select_for(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Selects the bucket of these shapes, where there are several and no input is missing."""
+        if len(self.buckets) == 1 or any(spec.name not in inputs for spec in self.inputs):
+            return
+        shapes = {spec.name: np.shape(inputs[spec.name]) for spec in self.inputs}
+        number = next((at for at, bucket in enumerate(self.buckets) if bucket.shapes == shapes), None)
+        if number is None:
+            buckets = "; ".join(_shapes_text(bucket.shapes) for bucket in self.buckets)
+            raise UsageError(
+                f"{self.path}: no bucket takes {_shapes_text(shapes)}; shapes must match exactly, nothing is "
+                f"padded; its buckets: {buckets}"
+            )
+        if number != self.bucket:
+            self.select(number)
+
+    def _bucket(self, number: int) -> Bucket:
+        self._native.select(number)
+        return Bucket(
+            tuple(_spec(port) for port in self._native.inputs),
+            tuple(_spec(port) for port in self._native.outputs),
+        )
 
     def _checked(self, spec: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         if spec.name not in inputs:
@@ -136,6 +189,10 @@ class Session:
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {spec.name: array for spec, array in zip(self.outputs, results, strict=True)}
+
+
+def _shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return " ".join(f"{name} {shape_text(shape)}" for name, shape in shapes.items())
 
 
 def _spec(port: tuple[str, str, list[int]]) -> TensorSpec:

@@ -160,6 +160,25 @@ class PySession {
     return ports;
   }
 
+  int32_t bucket() const { return tc_session_bucket(get()); }
+  int32_t bucket_count() const { return tc_session_bucket_count(get()); }
+  void select(int32_t bucket) {
+    refuse_while_running();
+    tc_error error;
+    require(tc_session_select(get(), bucket, &error), error);
+  }
+  void resize(const std::vector<std::vector<int64_t>>& inputs) {
+    refuse_while_running();
+    std::vector<tc_shape> shapes;
+    for (const auto& dims : inputs) {
+      if (dims.size() > TC_MAX_RANK) throw NativeError{TC_ERROR_ARGUMENT, "an input shape has more dimensions than the runtime holds"};
+      shapes.push_back({static_cast<int32_t>(dims.size()), {}});
+      std::copy(dims.begin(), dims.end(), shapes.back().dims);
+    }
+    tc_error error;
+    require(tc_session_resize(get(), shapes.data(), static_cast<int32_t>(shapes.size()), &error), error);
+  }
+
   py::list steps() const { return list_steps(tc_session_step_count(get()), tc_session_step); }
   py::list prepare_steps() const { return list_steps(tc_session_prepare_count(get()), tc_session_prepare_step); }
 
@@ -240,9 +259,14 @@ class PySession {
     return {const_cast<void*>(array.data()), port.bytes};
   }
 
-  // One run, watched by `recording` when there is one. A second thread is refused rather than raced with.
-  std::vector<py::array> run_observed(const std::vector<py::array>& inputs, Recording* recording) {
+  // A second thread is refused rather than raced with.
+  void refuse_while_running() const {
     if (running_) throw NativeError{TC_ERROR_ARGUMENT, "the session is running in another thread; give each thread its own"};
+  }
+
+  // One run, watched by `recording` when there is one.
+  std::vector<py::array> run_observed(const std::vector<py::array>& inputs, Recording* recording) {
+    refuse_while_running();
     if (static_cast<int32_t>(inputs.size()) != tc_session_input_count(get()))
       throw NativeError{TC_ERROR_ARGUMENT,
                         std::to_string(inputs.size()) + " inputs given; the package has " + std::to_string(tc_session_input_count(get()))};
@@ -318,6 +342,10 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("threads", &PySession::threads)
       .def_property_readonly("inputs", &PySession::inputs)
       .def_property_readonly("outputs", &PySession::outputs)
+      .def_property_readonly("bucket", &PySession::bucket)
+      .def_property_readonly("bucket_count", &PySession::bucket_count)
+      .def("select", &PySession::select, py::arg("bucket"))
+      .def("resize", &PySession::resize, py::arg("shapes"))
       .def_property_readonly("steps", &PySession::steps)
       .def_property_readonly("prepare_steps", &PySession::prepare_steps)
       .def_property_readonly("arena_bytes", &PySession::arena_bytes)

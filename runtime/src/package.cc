@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytes = 64, kChecksummedHeaderBytes = 56, kWeightsAlignment = 16384;
 constexpr uint64_t kMaxPlanBytes = uint64_t{1} << 30;
-constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kFormatVersion = 2;
 constexpr char kMagic[] = "TIERCAST";
 
 // The fixed part of the file; see package.fbs.
@@ -81,13 +81,13 @@ tc_status verify_body(Package* package, const Header& header, tc_error* error) {
     return fail(error, TC_ERROR_PACKAGE, "%s: bytes between plan and weights are not 0", package->label);
   const uint8_t* plan = package->bytes + kHeaderBytes;
   flatbuffers::Verifier verifier(plan, static_cast<size_t>(header.plan_bytes), kPlanMaxDepth, kPlanMaxTables);
-  if (header.plan_bytes < 16 || !verifier.VerifyBuffer<fb::Plan>(fb::PlanIdentifier()))
+  if (header.plan_bytes < 16 || !verifier.VerifyBuffer<fb::Model>(fb::ModelIdentifier()))
     return fail(error, TC_ERROR_PACKAGE, "%s: the plan (%llu bytes) is not a valid FlatBuffer with identifier %s", package->label,
-                ull(header.plan_bytes), fb::PlanIdentifier());
-  package->plan = fb::GetPlan(plan);
+                ull(header.plan_bytes), fb::ModelIdentifier());
+  package->model = fb::GetModel(plan);
   package->weights = package->bytes + header.weights_offset;
   package->weights_bytes = header.weights_bytes;
-  return verify_plan(*package, error);
+  return verify_model(*package, error);
 }
 
 tc_status verify_package(Package* package, tc_error* error) {
@@ -129,6 +129,12 @@ tc_status map_file(int descriptor, Package* package, tc_error* error) {
 
 }  // namespace
 
+BucketText bucket_text(const Package& package, uint32_t bucket) {
+  BucketText text = {};
+  if (plan_count(package) > 1) snprintf(text.chars, sizeof(text.chars), " bucket %u", bucket);
+  return text;
+}
+
 tc_status package_open(const char* path, Package* package, tc_error* error) {
   set_label(path, package->label, sizeof(package->label));
   const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // O_NONBLOCK: a FIFO must not hang us
@@ -154,7 +160,7 @@ void package_close(Package* package) {
   if (package->mapped) munmap(const_cast<uint8_t*>(package->bytes), static_cast<size_t>(package->size));
   package->bytes = nullptr;
   package->mapped = false;
-  package->plan = nullptr;
+  package->model = nullptr;
 }
 
 }  // namespace tiercast

@@ -10,9 +10,9 @@ namespace tiercast {
 struct Package {
   const uint8_t* bytes = nullptr;
   uint64_t size = 0;
-  bool mapped = false;   // `bytes` is ours to unmap
-  char label[256] = {};  // how errors name it: `package path`
-  const fb::Plan* plan = nullptr;
+  bool mapped = false;               // `bytes` is ours to unmap
+  char label[256] = {};              // how errors name it: `package path`
+  const fb::Model* model = nullptr;  // one plan or more
   const uint8_t* weights = nullptr;
   uint64_t weights_bytes = 0;
 };
@@ -25,6 +25,12 @@ tc_status package_open_memory(const void* data, uint64_t bytes, Package* package
 
 void package_close(Package* package);
 
+// How errors name a plan behind the package's label: " bucket 2", or nothing when it is the only one.
+struct BucketText {
+  char chars[24];
+};
+BucketText bucket_text(const Package& package, uint32_t bucket);
+
 // The text of a FlatBuffers string, "" for none. Verified strings end with NUL.
 inline const char* text(const flatbuffers::String* string) { return string == nullptr ? "" : string->c_str(); }
 
@@ -33,6 +39,9 @@ template <typename T>
 uint32_t length(const flatbuffers::Vector<T>* vector) {
   return vector == nullptr ? 0 : vector->size();
 }
+
+inline uint32_t plan_count(const Package& package) { return length(package.model->plans()); }
+inline const fb::Plan& plan_at(const Package& package, uint32_t bucket) { return *package.model->plans()->Get(bucket); }
 
 }  // namespace tiercast
 #endif

@@ -58,9 +58,9 @@ void add_missing(uint64_t missing, Reasons* reasons) {
 }
 
 // Fills one operand's view. Only weights have their address yet.
-void fill_view(const Package& package, int32_t tensor_index, tc_view* view) {
+void fill_view(const Package& package, const fb::Plan& plan, int32_t tensor_index, tc_view* view) {
   if (tensor_index < 0) return;  // absent: all zero
-  const fb::Tensor& tensor = *package.plan->tensors()->Get(static_cast<uint32_t>(tensor_index));
+  const fb::Tensor& tensor = *plan.tensors()->Get(static_cast<uint32_t>(tensor_index));
   view->dtype = static_cast<int32_t>(tensor.dtype());
   view->rank = static_cast<int32_t>(length(tensor.dims()));
   for (int32_t i = 0; i < view->rank; ++i) {
@@ -108,12 +108,13 @@ const tc_kernel* find_kernel(const tc_library& library, const char* op, const ch
   return nullptr;
 }
 
-// Binds step number `index`, whose views are filled.
-tc_status bind_step(const Package& package, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step,
+// Binds step number `index` of a bucket, whose views are filled.
+tc_status bind_step(const Package& package, uint32_t bucket, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step,
                     tc_error* error) {
-  const fb::Step& planned = step_at(*package.plan, index);
+  const fb::Plan& plan = plan_at(package, bucket);
+  const fb::Step& planned = step_at(plan, index);
   const char* op = text(planned.op());
-  const bool in_place = is_in_place(*package.plan, planned);
+  const bool in_place = is_in_place(plan, planned);
   Reasons reasons;
   for (uint32_t i = 0; i < length(planned.better()); ++i) {
     const tc_kernel* better = find_kernel(library, op, text(planned.better()->Get(i)));
@@ -131,9 +132,10 @@ tc_status bind_step(const Package& package, uint32_t index, const tc_library& li
   if (!op_known)
     reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package",
                 library.target);
-  const uint32_t prepares = length(package.plan->prepare());
-  return fail(error, TC_ERROR_KERNEL, "%s %sstep %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label,
-              index < prepares ? "prepare " : "", index < prepares ? index : index - prepares, text(planned.name()), op, reasons.text);
+  const uint32_t prepares = length(plan.prepare());
+  return fail(error, TC_ERROR_KERNEL, "%s%s %sstep %u \"%.80s\" (%.80s): no kernel can do it:%s", package.label,
+              bucket_text(package, bucket).chars, index < prepares ? "prepare " : "", index < prepares ? index : index - prepares,
+              text(planned.name()), op, reasons.text);
 }
 
 // Counts views, and those among them that live in the caller's buffers.
@@ -152,26 +154,28 @@ void count_views(const fb::Plan& plan, Program* program) {
 }
 
 // Fills the call of one step; its views begin at `views`. Returns one past its last view.
-tc_view* fill_call(const Package& package, const fb::Step& planned, tc_view* views, tc_call* call) {
+tc_view* fill_call(const Package& package, const fb::Plan& plan, const fb::Step& planned, tc_view* views, tc_call* call) {
   call->inputs = views;
   call->input_count = static_cast<int32_t>(length(planned.inputs()));
-  for (int32_t i = 0; i < call->input_count; ++i) fill_view(package, planned.inputs()->Get(static_cast<uint32_t>(i)), views++);
+  for (int32_t i = 0; i < call->input_count; ++i) fill_view(package, plan, planned.inputs()->Get(static_cast<uint32_t>(i)), views++);
   call->outputs = views;
   call->output_count = static_cast<int32_t>(length(planned.outputs()));
-  for (int32_t i = 0; i < call->output_count; ++i) fill_view(package, planned.outputs()->Get(static_cast<uint32_t>(i)), views++);
+  for (int32_t i = 0; i < call->output_count; ++i) fill_view(package, plan, planned.outputs()->Get(static_cast<uint32_t>(i)), views++);
   call->params = length(planned.params()) == 0 ? kNoParams : planned.params()->data();
   call->params_bytes = length(planned.params());
   call->scratch_bytes = static_cast<int64_t>(planned.scratch_bytes());
   return views;
 }
 
-tc_status bind_all(const Package& package, const tc_library& library, uint64_t features, Program* program, tc_error* error) {
+tc_status bind_all(const Package& package, uint32_t bucket, const tc_library& library, uint64_t features, Program* program,
+                   tc_error* error) {
   tc_view* views = program->views;
-  for (uint32_t i = 0; i < step_total(*package.plan); ++i) {
-    const fb::Step& planned = step_at(*package.plan, i);
+  const fb::Plan& plan = plan_at(package, bucket);
+  for (uint32_t i = 0; i < step_total(plan); ++i) {
+    const fb::Step& planned = step_at(plan, i);
     BoundStep* step = &program->prepare[i];
-    views = fill_call(package, planned, views, &step->call);
-    const tc_status status = bind_step(package, i, library, features, step, error);
+    views = fill_call(package, plan, planned, views, &step->call);
+    const tc_status status = bind_step(package, bucket, i, library, features, step, error);
     if (status != TC_OK) return status;
     step->shared = step->work_items > 1 && (planned.macs() >= kSharedMacs || element_count(step->call.outputs[0]) >= kSharedElements);
     if (planned.scratch_bytes() > program->scratch_bytes) program->scratch_bytes = planned.scratch_bytes();
@@ -181,11 +185,13 @@ tc_status bind_all(const Package& package, const tc_library& library, uint64_t f
 
 }  // namespace
 
-tc_status program_bind(const Package& package, const tc_library* library, uint64_t features, Program* program, tc_error* error) {
-  program->prepare_count = length(package.plan->prepare());
-  program->step_count = length(package.plan->steps());
-  count_views(*package.plan, program);
-  program->prepare = make_array<BoundStep>(step_total(*package.plan));
+tc_status program_bind(const Package& package, uint32_t bucket, const tc_library* library, uint64_t features, Program* program,
+                       tc_error* error) {
+  const fb::Plan& plan = plan_at(package, bucket);
+  program->prepare_count = length(plan.prepare());
+  program->step_count = length(plan.steps());
+  count_views(plan, program);
+  program->prepare = make_array<BoundStep>(step_total(plan));
   program->steps = program->prepare == nullptr ? nullptr : program->prepare + program->prepare_count;
   program->views = make_array<tc_view>(static_cast<uint64_t>(program->view_count));
   program->port_views = make_array<PortView>(static_cast<uint64_t>(program->port_view_count));
@@ -194,13 +200,12 @@ tc_status program_bind(const Package& package, const tc_library* library, uint64
     fail(error, status, "%s: no memory for %lld steps with %lld operands", package.label, static_cast<long long>(program->step_count),
          static_cast<long long>(program->view_count));
   else
-    status = bind_all(package, *library, features, program, error);
+    status = bind_all(package, bucket, *library, features, program, error);
   if (status != TC_OK) program_free(program);
   return status;
 }
 
-void program_place(const Package& package, uint8_t* arena, uint8_t* prepared, Program* program) {
-  const fb::Plan& plan = *package.plan;
+void program_place(const fb::Plan& plan, uint8_t* arena, uint8_t* prepared, Program* program) {
   tc_view* view = program->views;
   PortView* port_view = program->port_views;
   for (uint32_t i = 0; i < step_total(plan); ++i) {

@@ -30,13 +30,14 @@ struct Program {
   uint64_t scratch_bytes = 0;  // the most that one step wants per thread
 };
 
-// Builds the views of *package's plan and binds each step: the kernel the plan chose when the library has it, the CPU (`features`) can run
-// it and its check accepts; else the first row of the same op for which that holds. TC_ERROR_KERNEL names the step, its op and why every
-// row was refused. On failure *program is freed.
-tc_status program_bind(const Package& package, const tc_library* library, uint64_t features, Program* program, tc_error* error);
+// Builds the views of a plan of the package and binds each step: the kernel the plan chose when the library has it, the CPU (`features`)
+// can run it and its check accepts; else the first row of the same op for which that holds. TC_ERROR_KERNEL names the step, its op and why
+// every row was refused. On failure *program is freed.
+tc_status program_bind(const Package& package, uint32_t bucket, const tc_library* library, uint64_t features, Program* program,
+                       tc_error* error);
 
 // Gives the views of arena and prepared tensors their addresses.
-void program_place(const Package& package, uint8_t* arena, uint8_t* prepared, Program* program);
+void program_place(const fb::Plan& plan, uint8_t* arena, uint8_t* prepared, Program* program);
 
 void program_free(Program* program);
 

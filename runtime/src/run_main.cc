@@ -30,6 +30,7 @@ constexpr const char* kUsage =
     "  --fill              fill inputs that are not given with a fixed pattern (f32: -1 to 1)\n"
     "  --output-dir DIR    write output number i to DIR/i.bin\n"
     "  --taps DIR          write output j of step i to DIR/i_j.bin\n"
+    "  --bucket N          run the shape bucket of this number, default 0; --list tells them\n"
     "  --threads N         0 to 64, default 1; 0: as many as the package's target asks for\n"
     "  --cores KIND        run on these cores only: all, big or little; default: as the package's target asks\n"
     "  --features F        use only these CPU features, e.g. neon,dotprod, or none\n"
@@ -47,7 +48,7 @@ struct Arguments {
   const char* taps_dir = nullptr;
   const char* inputs[kMaxInputs];  // NAME=FILE
   int input_count = 0;
-  long repeat = 1;
+  long repeat = 1, bucket = 0;
   bool time = false, mark = false, list = false, fill = false;
   tc_options options = tc_options_default();
 };
@@ -81,6 +82,7 @@ bool parse_valued(const char* option, const char* value, Arguments* arguments) {
   if (strcmp(option, "--output-dir") == 0) return (arguments->output_dir = value) != nullptr;
   if (strcmp(option, "--taps") == 0) return (arguments->taps_dir = value) != nullptr;
   if (strcmp(option, "--repeat") == 0) return (arguments->repeat = parse_count(option, value, 1, 1000000)) > 0;
+  if (strcmp(option, "--bucket") == 0) return (arguments->bucket = parse_count(option, value, 0, INT32_MAX)) >= 0;
   if (strcmp(option, "--threads") == 0)
     return (arguments->options.threads = static_cast<int32_t>(parse_count(option, value, 0, TC_MAX_THREADS))) >= 0;
   if (strcmp(option, "--cores") == 0) return parse_cores(value, &arguments->options.cores);
@@ -147,8 +149,9 @@ struct Runner {
 
   tc_buffer* outputs() { return buffers + session.input_count(); }
 
-  tc_status open(const char* path, const tc_options& options) {
+  tc_status open(const char* path, const tc_options& options, int32_t bucket = 0) {
     tc_status status = session.open(path, tc_library_full(), options, &error);
+    if (status == TC_OK) status = session.select(bucket, &error);
     if (status == TC_OK) status = tc_session_pin_caller(session.get(), &error);
     if (status != TC_OK) return status;
     const int32_t inputs = session.input_count(), ports = inputs + session.output_count();
@@ -289,7 +292,30 @@ void print_port(const tc_port& port, bool first) {
   printf("]}");
 }
 
-void print_list(const char* path, const Session& session, uint64_t features) {
+void print_ports(const Session& session) {
+  printf("\"inputs\": [");
+  for (int32_t i = 0; i < session.input_count(); ++i) print_port(session.input(i), i == 0);
+  printf("],\n \"outputs\": [");
+  for (int32_t i = 0; i < session.output_count(); ++i) print_port(session.output(i), i == 0);
+  printf("]");
+}
+
+// The ports of every bucket; the selection is what it was.
+void print_buckets(Session* session) {
+  const int32_t selected = session->bucket();
+  printf(" \"bucket\": %d, \"buckets\": [", selected);
+  for (int32_t i = 0; i < session->bucket_count(); ++i) {
+    session->select(i, nullptr);
+    printf(i == 0 ? "{" : ", {");
+    print_ports(*session);
+    printf("}");
+  }
+  session->select(selected, nullptr);
+  printf("],\n");
+}
+
+void print_list(const char* path, Session* opened, uint64_t features) {
+  const Session& session = *opened;
   print_field("{\"package\": ", path);
   printf(", \"cpu_features\": [");
   bool first = true;
@@ -298,11 +324,11 @@ void print_list(const char* path, const Session& session, uint64_t features) {
     printf("%s\"%s\"", first ? "" : ", ", tc_cpu_feature_name(i));
     first = false;
   }
-  printf("],\n \"threads\": %d, \"inputs\": [", tc_session_threads(session.get()));
-  for (int32_t i = 0; i < session.input_count(); ++i) print_port(session.input(i), i == 0);
-  printf("],\n \"outputs\": [");
-  for (int32_t i = 0; i < session.output_count(); ++i) print_port(session.output(i), i == 0);
-  printf("],\n \"arena_bytes\": %llu, \"weights_bytes\": %llu, \"prepared_bytes\": %llu, \"scratch_bytes\": %llu,\n \"steps\": [",
+  printf("],\n");
+  print_buckets(opened);
+  printf(" \"threads\": %d, ", tc_session_threads(session.get()));
+  print_ports(session);
+  printf(",\n \"arena_bytes\": %llu, \"weights_bytes\": %llu, \"prepared_bytes\": %llu, \"scratch_bytes\": %llu,\n \"steps\": [",
          static_cast<unsigned long long>(tc_session_arena_bytes(session.get())),
          static_cast<unsigned long long>(tc_session_weights_bytes(session.get())),
          static_cast<unsigned long long>(tc_session_prepared_bytes(session.get())),
@@ -378,10 +404,10 @@ tc_status run_marked(Runner* runner) {
 }
 
 tc_status run_package(const Arguments& arguments, Runner* runner) {
-  tc_status status = runner->open(arguments.package, arguments.options);
+  tc_status status = runner->open(arguments.package, arguments.options, static_cast<int32_t>(arguments.bucket));
   if (status != TC_OK) return status;
   if (arguments.list) {
-    print_list(arguments.package, runner->session, tc_cpu_features() & arguments.options.cpu_features);
+    print_list(arguments.package, &runner->session, tc_cpu_features() & arguments.options.cpu_features);
     return TC_OK;
   }
   status = read_inputs(arguments, runner);

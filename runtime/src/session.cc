@@ -1,4 +1,7 @@
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <new>
@@ -21,15 +24,24 @@ using tiercast::Pool;
 using tiercast::PortView;
 using tiercast::Program;
 
+// One plan of the package, ready to run.
+struct Bucket {
+  const tiercast::fb::Plan* plan = nullptr;
+  Program program;
+  tc_port* ports = nullptr;  // inputs, then outputs
+};
+
 struct tc_session {
   Package package;
-  Program program;
-  Arena arena;  // tensors, prepared constants, then one scratch per thread
+  Bucket* buckets = nullptr;
+  Bucket* current = nullptr;  // the selected one
+  int32_t bucket_count = 0;
+  Arena arena;                                   // tensors, prepared constants, then one scratch per thread; all buckets use the same
+  uint64_t arena_bytes = 0, prepared_bytes = 0;  // the most that a bucket wants
   uint64_t scratch_offset = 0, scratch_stride = 0;
   Pool pool;
-  cpu_set_t cores;           // that its threads run on
-  bool pinned = false;       // to less than all
-  tc_port* ports = nullptr;  // inputs, then outputs
+  cpu_set_t cores;      // that its threads run on
+  bool pinned = false;  // to less than all
   int32_t input_count = 0, output_count = 0;
   tc_observer observer = nullptr;
   void* observer_user = nullptr;
@@ -50,23 +62,49 @@ void fill_port(const tiercast::fb::Port& from, tc_port* to) {
   }
 }
 
-tc_status make_ports(tc_session* session, tc_error* error) {
-  const tiercast::fb::Plan& plan = *session->package.plan;
-  session->input_count = static_cast<int32_t>(tiercast::length(plan.inputs()));
-  session->output_count = static_cast<int32_t>(tiercast::length(plan.outputs()));
-  session->ports = static_cast<tc_port*>(calloc(static_cast<size_t>(session->input_count + session->output_count), sizeof(tc_port)));
-  if (session->ports == nullptr) return fail(error, TC_ERROR_MEMORY, "%s: no memory for its ports", session->package.label);
-  for (int32_t i = 0; i < session->input_count; ++i) fill_port(*plan.inputs()->Get(static_cast<uint32_t>(i)), &session->ports[i]);
-  for (int32_t i = 0; i < session->output_count; ++i)
-    fill_port(*plan.outputs()->Get(static_cast<uint32_t>(i)), &session->ports[session->input_count + i]);
+tc_status make_ports(const tc_session& session, Bucket* bucket, tc_error* error) {
+  bucket->ports = static_cast<tc_port*>(calloc(static_cast<size_t>(session.input_count + session.output_count), sizeof(tc_port)));
+  if (bucket->ports == nullptr) return fail(error, TC_ERROR_MEMORY, "%s: no memory for its ports", session.package.label);
+  for (int32_t i = 0; i < session.input_count; ++i) fill_port(*bucket->plan->inputs()->Get(static_cast<uint32_t>(i)), &bucket->ports[i]);
+  for (int32_t i = 0; i < session.output_count; ++i)
+    fill_port(*bucket->plan->outputs()->Get(static_cast<uint32_t>(i)), &bucket->ports[session.input_count + i]);
   return TC_OK;
 }
 
+// Ports and bound steps of every plan; the first is selected.
+tc_status make_buckets(tc_session* session, const tc_library* library, uint64_t features, tc_error* error) {
+  const uint32_t count = tiercast::plan_count(session->package);
+  session->input_count = static_cast<int32_t>(tiercast::length(tiercast::plan_at(session->package, 0).inputs()));
+  session->output_count = static_cast<int32_t>(tiercast::length(tiercast::plan_at(session->package, 0).outputs()));
+  session->buckets = static_cast<Bucket*>(calloc(count, sizeof(Bucket)));
+  if (session->buckets == nullptr) return fail(error, TC_ERROR_MEMORY, "%s: no memory for %u buckets", session->package.label, count);
+  session->bucket_count = static_cast<int32_t>(count);
+  session->current = session->buckets;
+  tc_status status = TC_OK;
+  for (uint32_t i = 0; i < count && status == TC_OK; ++i) {
+    Bucket* bucket = new (&session->buckets[i]) Bucket;
+    bucket->plan = &tiercast::plan_at(session->package, i);
+    status = make_ports(*session, bucket, error);
+    if (status == TC_OK) status = tiercast::program_bind(session->package, i, library, features, &bucket->program, error);
+  }
+  return status;
+}
+
+uint64_t larger(uint64_t a, uint64_t b) { return a < b ? b : a; }
+
 tc_status make_arena(tc_session* session, const tc_options& options, tc_error* error) {
-  const uint64_t arena_bytes = tiercast::round_up(session->package.plan->arena_bytes(), tiercast::kArenaAlignment);
-  const uint64_t prepared_bytes = tiercast::round_up(session->package.plan->prepared_bytes(), tiercast::kArenaAlignment);
+  uint64_t arena_bytes = 0, prepared_bytes = 0, scratch = 0;
+  for (int32_t i = 0; i < session->bucket_count; ++i) {
+    arena_bytes = larger(arena_bytes, session->buckets[i].plan->arena_bytes());
+    prepared_bytes = larger(prepared_bytes, session->buckets[i].plan->prepared_bytes());
+    scratch = larger(scratch, session->buckets[i].program.scratch_bytes);
+  }
+  session->arena_bytes = arena_bytes;
+  session->prepared_bytes = prepared_bytes;
+  arena_bytes = tiercast::round_up(arena_bytes, tiercast::kArenaAlignment);
+  prepared_bytes = tiercast::round_up(prepared_bytes, tiercast::kArenaAlignment);
   session->scratch_offset = arena_bytes + prepared_bytes;
-  session->scratch_stride = tiercast::round_up(session->program.scratch_bytes, tiercast::kArenaAlignment);
+  session->scratch_stride = tiercast::round_up(scratch, tiercast::kArenaAlignment);
   const uint64_t scratch_bytes = session->scratch_stride * static_cast<uint64_t>(session->pool.threads());  // < 2^43
   const uint64_t total = session->scratch_offset + scratch_bytes;
   if (total > options.memory_limit_bytes)
@@ -76,7 +114,9 @@ tc_status make_arena(tc_session* session, const tc_options& options, tc_error* e
   if (!tiercast::arena_make(total, &session->arena))
     return fail(error, TC_ERROR_MEMORY, "%s: the system has no %llu bytes for arena, prepared constants and scratch",
                 session->package.label, ull(total));
-  tiercast::program_place(session->package, session->arena.bytes, session->arena.bytes + arena_bytes, &session->program);
+  for (int32_t i = 0; i < session->bucket_count; ++i)
+    tiercast::program_place(*session->buckets[i].plan, session->arena.bytes, session->arena.bytes + arena_bytes,
+                            &session->buckets[i].program);
   return TC_OK;
 }
 
@@ -135,7 +175,7 @@ void run_step(tc_session* session, const BoundStep& step) {
 
 // On which cores the options, else the package's target, want threads to run.
 tc_cores wanted_cores(const tc_session& session, const tc_options& options) {
-  const tc_cores wanted = static_cast<tc_cores>(TC_CORES_ALL + static_cast<int32_t>(session.package.plan->cores()));
+  const tc_cores wanted = static_cast<tc_cores>(TC_CORES_ALL + static_cast<int32_t>(tiercast::plan_at(session.package, 0).cores()));
   return options.cores == TC_CORES_PACKAGE ? wanted : options.cores;
 }
 
@@ -148,7 +188,7 @@ uint64_t usable_features(const tc_session& session, const tc_options& options) {
 
 // Starts as many threads as the options, the package's target and the CPU's cores ask for.
 tc_status start_threads(tc_session* session, const tc_options& options, tc_error* error) {
-  const tiercast::fb::Plan& plan = *session->package.plan;
+  const tiercast::fb::Plan& plan = tiercast::plan_at(session->package, 0);
   const tc_cores choice = wanted_cores(*session, options);
   session->pinned = choice != TC_CORES_ALL;
   tiercast::Core cores[tiercast::kMaxCores];
@@ -166,11 +206,13 @@ tc_status start_threads(tc_session* session, const tc_options& options, tc_error
 // Everything after verification.
 tc_status make_ready(tc_session* session, const tc_library* library, const tc_options& options, tc_error* error) {
   const uint64_t features = usable_features(*session, options);
-  tc_status status = make_ports(session, error);
-  if (status == TC_OK) status = tiercast::program_bind(session->package, library, features, &session->program, error);
+  tc_status status = make_buckets(session, library, features, error);
   if (status == TC_OK) status = start_threads(session, options, error);
   if (status == TC_OK) status = make_arena(session, options, error);
-  for (int64_t i = 0; status == TC_OK && i < session->program.prepare_count; ++i) run_step(session, session->program.prepare[i]);
+  for (int32_t bucket = 0; status == TC_OK && bucket < session->bucket_count; ++bucket) {
+    const Program& program = session->buckets[bucket].program;
+    for (int64_t i = 0; i < program.prepare_count; ++i) run_step(session, program.prepare[i]);
+  }
   return status;
 }
 
@@ -213,7 +255,7 @@ double now_microseconds() {
 }
 
 void run_steps(tc_session* session) {
-  const Program& program = session->program;
+  const Program& program = session->current->program;
   if (session->observer == nullptr) {
     for (int64_t i = 0; i < program.step_count; ++i) run_step(session, program.steps[i]);
     return;
@@ -227,16 +269,18 @@ void run_steps(tc_session* session) {
 }
 
 // `buffers` fit `ports`, one by one.
-tc_status check_buffers(const char* label, const char* direction, const tc_port* ports, int32_t port_count, const tc_buffer* buffers,
-                        int32_t count, tc_error* error) {
+tc_status check_buffers(const tc_session& session, const char* direction, const tc_port* ports, int32_t port_count,
+                        const tc_buffer* buffers, int32_t count, tc_error* error) {
+  const char* label = session.package.label;
+  const tiercast::BucketText bucket = tiercast::bucket_text(session.package, static_cast<uint32_t>(tc_session_bucket(&session)));
   if (count != port_count || (buffers == nullptr && count != 0))
     return fail(error, TC_ERROR_ARGUMENT, "%s: %d %s buffers given; it has %d", label, buffers == nullptr ? 0 : count, direction,
                 port_count);
   for (int32_t i = 0; i < count; ++i) {
     const tc_port& port = ports[i];
     if (buffers[i].data == nullptr || buffers[i].bytes != port.bytes)
-      return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, direction, i, port.name,
-                  ull(port.bytes), ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
+      return fail(error, TC_ERROR_ARGUMENT, "%s%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, bucket.chars, direction, i,
+                  port.name, ull(port.bytes), ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
     if (reinterpret_cast<uintptr_t>(buffers[i].data) % static_cast<uintptr_t>(tc_dtype_bytes(port.dtype)) != 0)
       return fail(error, TC_ERROR_ARGUMENT, "%s: %s %d \"%s\" is not aligned to its %d-byte elements", label, direction, i, port.name,
                   tc_dtype_bytes(port.dtype));
@@ -251,15 +295,16 @@ bool overlap(const tc_buffer& a, const tc_buffer& b) {
 
 tc_status check_overlap(const tc_session& session, const tc_buffer* inputs, const tc_buffer* outputs, tc_error* error) {
   for (int32_t i = 0; i < session.output_count; ++i) {
-    const char* name = session.ports[session.input_count + i].name;
+    const tc_port* ports = session.current->ports;
+    const char* name = ports[session.input_count + i].name;
     for (int32_t j = 0; j < session.input_count; ++j)
       if (overlap(outputs[i], inputs[j]))
         return fail(error, TC_ERROR_ARGUMENT, "%s: the buffers of output \"%s\" and input \"%s\" overlap", session.package.label, name,
-                    session.ports[j].name);
+                    ports[j].name);
     for (int32_t j = 0; j < i; ++j)
       if (overlap(outputs[i], outputs[j]))
         return fail(error, TC_ERROR_ARGUMENT, "%s: the buffers of outputs \"%s\" and \"%s\" overlap", session.package.label, name,
-                    session.ports[session.input_count + j].name);
+                    ports[session.input_count + j].name);
   }
   return TC_OK;
 }
@@ -279,6 +324,51 @@ void place_port_views(const Program& program, const tc_buffer* inputs, const tc_
     const tc_buffer& buffer = port_view.is_output ? outputs[port_view.port] : inputs[port_view.port];
     port_view.view->data = static_cast<uint8_t*>(buffer.data) + port_view.offset;
   }
+}
+
+bool takes(const Bucket& bucket, const tc_shape* inputs, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    const tc_port& port = bucket.ports[i];
+    if (inputs[i].rank != port.rank || memcmp(inputs[i].dims, port.dims, sizeof(int64_t) * static_cast<size_t>(port.rank)) != 0)
+      return false;
+  }
+  return true;
+}
+
+// A text that is cut when it does not fit.
+struct Text {
+  char chars[1500] = {};
+  size_t used = 0;
+
+  void add(const char* format, ...) __attribute__((format(printf, 2, 3))) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int written = vsnprintf(chars + used, sizeof(chars) - used, format, arguments);
+    va_end(arguments);
+    used = written < 0                                           ? used
+           : used + static_cast<size_t>(written) < sizeof(chars) ? used + static_cast<size_t>(written)
+                                                                 : sizeof(chars) - 1;
+  }
+
+  void add_shape(const char* name, int32_t rank, const int64_t* dims) {
+    add(" %.80s ", name);
+    for (int32_t i = 0; i < rank && i < TC_MAX_RANK; ++i) add("%s%lld", i == 0 ? "" : "x", static_cast<long long>(dims[i]));
+    if (rank == 0) add("scalar");
+  }
+};
+
+tc_status refuse_shapes(const tc_session& session, const tc_shape* inputs, int32_t count, tc_error* error) {
+  Text given, buckets;
+  for (int32_t i = 0; i < count; ++i) given.add_shape(session.current->ports[i].name, inputs[i].rank, inputs[i].dims);
+  for (int32_t bucket = 0; bucket < session.bucket_count; ++bucket) {
+    buckets.add("\n  %d:", bucket);
+    for (int32_t i = 0; i < count; ++i) {
+      const tc_port& port = session.buckets[bucket].ports[i];
+      buckets.add_shape(port.name, port.rank, port.dims);
+    }
+  }
+  return fail(error, TC_ERROR_ARGUMENT, "%s: no bucket takes%.400s; shapes must match exactly, nothing is padded; its buckets:%s",
+              session.package.label, given.chars, buckets.chars);
 }
 
 }  // namespace
@@ -305,10 +395,13 @@ tc_status tc_package_check(const char* path, tc_error* error) {
 void tc_session_close(tc_session* session) {
   if (session == nullptr) return;
   session->pool.stop();
-  tiercast::program_free(&session->program);
+  for (int32_t i = 0; i < session->bucket_count; ++i) {
+    tiercast::program_free(&session->buckets[i].program);
+    free(session->buckets[i].ports);
+  }
+  free(session->buckets);
   tiercast::arena_free(&session->arena);
   tiercast::package_close(&session->package);
-  free(session->ports);
   session->~tc_session();
   free(session);
 }
@@ -317,22 +410,42 @@ int32_t tc_session_input_count(const tc_session* session) { return session->inpu
 int32_t tc_session_output_count(const tc_session* session) { return session->output_count; }
 
 const tc_port* tc_session_input(const tc_session* session, int32_t index) {
-  return index >= 0 && index < session->input_count ? &session->ports[index] : nullptr;
+  return index >= 0 && index < session->input_count ? &session->current->ports[index] : nullptr;
 }
 
 const tc_port* tc_session_output(const tc_session* session, int32_t index) {
-  return index >= 0 && index < session->output_count ? &session->ports[session->input_count + index] : nullptr;
+  return index >= 0 && index < session->output_count ? &session->current->ports[session->input_count + index] : nullptr;
+}
+
+int32_t tc_session_bucket_count(const tc_session* session) { return session->bucket_count; }
+int32_t tc_session_bucket(const tc_session* session) { return static_cast<int32_t>(session->current - session->buckets); }
+
+tc_status tc_session_select(tc_session* session, int32_t bucket, tc_error* error) {
+  if (bucket < 0 || bucket >= session->bucket_count)
+    return fail(error, TC_ERROR_ARGUMENT, "%s: there is no bucket %d; it has %d, numbered from 0", session->package.label, bucket,
+                session->bucket_count);
+  session->current = &session->buckets[bucket];
+  return TC_OK;
+}
+
+tc_status tc_session_resize(tc_session* session, const tc_shape* inputs, int32_t count, tc_error* error) {
+  if (count != session->input_count || (inputs == nullptr && count != 0))
+    return fail(error, TC_ERROR_ARGUMENT, "%s: %d input shapes given; it has %d inputs", session->package.label,
+                inputs == nullptr ? 0 : count, session->input_count);
+  for (int32_t i = 0; i < session->bucket_count; ++i)
+    if (takes(session->buckets[i], inputs, count)) return tc_session_select(session, i, error);
+  return refuse_shapes(*session, inputs, count, error);
 }
 
 tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t input_count, const tc_buffer* outputs, int32_t output_count,
                          tc_error* error) {
-  const char* label = session->package.label;
-  tc_status status = check_buffers(label, "input", session->ports, session->input_count, inputs, input_count, error);
+  const tc_port* ports = session->current->ports;
+  tc_status status = check_buffers(*session, "input", ports, session->input_count, inputs, input_count, error);
   if (status == TC_OK)
-    status = check_buffers(label, "output", session->ports + session->input_count, session->output_count, outputs, output_count, error);
+    status = check_buffers(*session, "output", ports + session->input_count, session->output_count, outputs, output_count, error);
   if (status == TC_OK) status = check_overlap(*session, inputs, outputs, error);
   if (status != TC_OK) return status;
-  place_port_views(session->program, inputs, outputs);
+  place_port_views(session->current->program, inputs, outputs);
   session->pool.begin_series();
   run_steps(session);
   session->pool.end_series();
@@ -348,22 +461,22 @@ tc_status tc_session_pin_caller(const tc_session* session, tc_error* error) {
 }
 
 void tiercast::repeat_step(tc_session* session, int64_t index, int64_t times) {
-  for (int64_t i = 0; i < times; ++i) run_step(session, session->program.steps[index]);
+  for (int64_t i = 0; i < times; ++i) run_step(session, session->current->program.steps[index]);
 }
 
-int64_t tc_session_step_count(const tc_session* session) { return session->program.step_count; }
+int64_t tc_session_step_count(const tc_session* session) { return session->current->program.step_count; }
 
-int64_t tc_session_prepare_count(const tc_session* session) { return session->program.prepare_count; }
+int64_t tc_session_prepare_count(const tc_session* session) { return session->current->program.prepare_count; }
 
 tc_status tc_session_step(const tc_session* session, int64_t index, tc_step_info* info) {
-  if (index < 0 || index >= session->program.step_count) return TC_ERROR_ARGUMENT;
-  fill_info(session->program.steps[index], *session->package.plan->steps()->Get(static_cast<uint32_t>(index)), info);
+  if (index < 0 || index >= session->current->program.step_count) return TC_ERROR_ARGUMENT;
+  fill_info(session->current->program.steps[index], *session->current->plan->steps()->Get(static_cast<uint32_t>(index)), info);
   return TC_OK;
 }
 
 tc_status tc_session_prepare_step(const tc_session* session, int64_t index, tc_step_info* info) {
-  if (index < 0 || index >= session->program.prepare_count) return TC_ERROR_ARGUMENT;
-  fill_info(session->program.prepare[index], *session->package.plan->prepare()->Get(static_cast<uint32_t>(index)), info);
+  if (index < 0 || index >= session->current->program.prepare_count) return TC_ERROR_ARGUMENT;
+  fill_info(session->current->program.prepare[index], *session->current->plan->prepare()->Get(static_cast<uint32_t>(index)), info);
   return TC_OK;
 }
 
@@ -372,9 +485,9 @@ void tc_session_set_observer(tc_session* session, tc_observer observer, void* us
   session->observer_user = user;
 }
 
-uint64_t tc_session_arena_bytes(const tc_session* session) { return session->package.plan->arena_bytes(); }
+uint64_t tc_session_arena_bytes(const tc_session* session) { return session->arena_bytes; }
 uint64_t tc_session_weights_bytes(const tc_session* session) { return session->package.weights_bytes; }
-uint64_t tc_session_prepared_bytes(const tc_session* session) { return session->package.plan->prepared_bytes(); }
+uint64_t tc_session_prepared_bytes(const tc_session* session) { return session->prepared_bytes; }
 uint64_t tc_session_scratch_bytes(const tc_session* session) {
   return session->scratch_stride * static_cast<uint64_t>(session->pool.threads());
 }

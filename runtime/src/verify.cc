@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "checked.h"
 #include "error.h"
@@ -55,10 +56,30 @@ ByteView byte_view(const fb::Tensor& tensor) {
   return view;
 }
 
+// Whether two lists of ports are alike in number, names and dtypes.
+bool same_ports(const flatbuffers::Vector<flatbuffers::Offset<fb::Port>>* a, const flatbuffers::Vector<flatbuffers::Offset<fb::Port>>* b) {
+  if (length(a) != length(b)) return false;
+  for (uint32_t i = 0; i < length(a); ++i)
+    if (a->Get(i)->dtype() != b->Get(i)->dtype() || strcmp(text(a->Get(i)->name()), text(b->Get(i)->name())) != 0) return false;
+  return true;
+}
+
+// Whether two plans of the same ports take inputs of the same dims.
+bool same_dims(const fb::Plan& a, const fb::Plan& b) {
+  for (uint32_t i = 0; i < length(a.inputs()); ++i) {
+    const auto *left = a.inputs()->Get(i)->dims(), *right = b.inputs()->Get(i)->dims();
+    bool same = length(left) == length(right);
+    for (uint32_t j = 0; same && j < length(left); ++j) same = left->Get(j) == right->Get(j);
+    if (!same) return false;
+  }
+  return true;
+}
+
 // One plan being verified: where errors go, and what they are prefixed with.
 class PlanVerifier {
  public:
-  PlanVerifier(const Package& package, tc_error* error) : package_(package), plan_(*package.plan), error_(error) {}
+  PlanVerifier(const Package& package, uint32_t bucket, tc_error* error)
+      : package_(package), bucket_(bucket), plan_(plan_at(package, bucket)), error_(error) {}
 
   tc_status run() {
     if (verify_counts() != TC_OK) return status_;
@@ -85,7 +106,7 @@ class PlanVerifier {
     va_start(arguments, format);
     vsnprintf(sentence, sizeof(sentence), format, arguments);
     va_end(arguments);
-    status_ = fail(error_, TC_ERROR_PACKAGE, "%s %s", package_.label, sentence);
+    status_ = fail(error_, TC_ERROR_PACKAGE, "%s%s %s", package_.label, bucket_text(package_, bucket_).chars, sentence);
     return status_;
   }
 
@@ -273,6 +294,7 @@ class PlanVerifier {
   const fb::Tensor& tensor_at(int32_t index) const { return *plan_.tensors()->Get(static_cast<uint32_t>(index)); }
 
   const Package& package_;
+  const uint32_t bucket_;
   const fb::Plan& plan_;
   tc_error* error_;
   tc_status status_ = TC_OK;
@@ -306,6 +328,22 @@ bool is_in_place(const fb::Plan& plan, const fb::Step& step) {
   return false;
 }
 
-tc_status verify_plan(const Package& package, tc_error* error) { return PlanVerifier(package, error).run(); }
+tc_status verify_model(const Package& package, tc_error* error) {
+  const uint32_t plans = plan_count(package);
+  if (plans < 1 || plans > kMaxPlans)
+    return fail(error, TC_ERROR_PACKAGE, "%s: %u plans; there must be 1 to %u", package.label, plans, kMaxPlans);
+  for (uint32_t bucket = 0; bucket < plans; ++bucket) {
+    const tc_status status = PlanVerifier(package, bucket, error).run();
+    if (status != TC_OK) return status;
+    const fb::Plan &plan = plan_at(package, bucket), &first = plan_at(package, 0);
+    if (!same_ports(plan.inputs(), first.inputs()) || !same_ports(plan.outputs(), first.outputs()))
+      return fail(error, TC_ERROR_PACKAGE, "%s bucket %u: its inputs or outputs differ from those of bucket 0 in more than dims",
+                  package.label, bucket);
+    for (uint32_t other = 0; other < bucket; ++other)
+      if (same_dims(plan, plan_at(package, other)))
+        return fail(error, TC_ERROR_PACKAGE, "%s: buckets %u and %u take the same input shapes", package.label, other, bucket);
+  }
+  return TC_OK;
+}
 
 }  // namespace tiercast

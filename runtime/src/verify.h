@@ -9,6 +9,7 @@
 namespace tiercast {
 
 constexpr uint32_t kMaxCount = 1000000;  // tensors, steps, operands of all steps together
+constexpr uint32_t kMaxPlans = 64;
 constexpr uint32_t kMaxPorts = 1024;
 constexpr uint32_t kMaxParamsBytes = 1 << 20;
 constexpr uint64_t kMaxArenaBytes = uint64_t{1} << 36;  // 64 GiB
@@ -18,9 +19,10 @@ constexpr uint64_t kMaxStride = uint64_t{1} << 40;
 constexpr uint32_t kPlanMaxDepth = 8;
 constexpr uint32_t kPlanMaxTables = 4000000;
 
-// TC_OK when every view lies inside its place, every index is in range, and no step writes over what it reads (except in place, through
-// exactly the same view). What a kernel makes of params and shapes is for its `check`.
-tc_status verify_plan(const Package& package, tc_error* error);
+// TC_OK when the plans are the buckets of one model (see package.fbs), and in each of them every view lies inside its place, every index is
+// in range, and no step writes over what it reads (except in place, through exactly the same view). What a kernel makes of params and
+// shapes is for its `check`.
+tc_status verify_model(const Package& package, tc_error* error);
 
 // Whether a step of a verified plan writes a view that it also reads.
 bool is_in_place(const fb::Plan& plan, const fb::Step& step);

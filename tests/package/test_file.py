@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiercast.errors import PackageError
 from tiercast.lower.plan import Plan, Port, Step, Tensor
 from tiercast.package import file
-from tiercast.package.file import encode, read_package, write_package
+from tiercast.package.file import encode, read_package, read_plans, write_package
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 DTYPES = st.sampled_from(["f32", "f16", "s8", "u8", "s32", "s64", "bool"])
@@ -65,6 +65,27 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert read_package(write_package(plan, path)) == plan
 
 
+@given(st.lists(plans(), min_size=1, max_size=3))
+def test_plans_of_one_package_share_their_weights(
+    tmp_path_factory: pytest.TempPathFactory, buckets: list[Plan]
+) -> None:
+    for plan in buckets:
+        plan.weights = buckets[0].weights
+    path = write_package(buckets, tmp_path_factory.mktemp("package") / "x.tcpkg")
+    found = read_plans(path)
+    assert list(found) == buckets and all(plan.weights is found[0].weights for plan in found)
+    if len(buckets) > 1:
+        with pytest.raises(
+            PackageError, match=rf"holds {len(buckets)} shape buckets, and one is wanted here: 0:"
+        ):
+            read_package(path)
+
+
+def test_plans_of_different_weights_are_no_package() -> None:
+    with pytest.raises(ValueError, match="share one weights segment"):
+        encode([Plan("host", weights=b"a"), Plan("host", weights=b"b")])
+
+
 def test_weights_begin_on_a_page_of_every_device() -> None:
     data = encode(small_plan())
     weights_at = int.from_bytes(data[32:40], "little")
@@ -95,7 +116,7 @@ def test_an_older_or_newer_format_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(file, "VERSION", 99)
     path = write_package(small_plan(), tmp_path / "x.tcpkg")
     monkeypatch.undo()
-    with pytest.raises(PackageError, match="format version 99, this Tiercast reads 1"):
+    with pytest.raises(PackageError, match="format version 99, this Tiercast reads 2"):
         read_package(path)
 
 

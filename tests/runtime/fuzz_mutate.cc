@@ -224,6 +224,26 @@ void mutate_model(Random* random, fb::PlanT* plan, std::vector<uint8_t>* weights
   }
 }
 
+// A plan goes, comes twice, comes with other input dims, or calls a port otherwise.
+void mutate_buckets(Random* random, fb::ModelT* model) {
+  const size_t at = below(random, model->plans.size());
+  switch (below(random, 4)) {
+    case 0:
+      model->plans.erase(model->plans.begin() + static_cast<std::ptrdiff_t>(at));
+      break;
+    case 1:
+      model->plans.push_back(std::make_unique<fb::PlanT>(*model->plans[at]));
+      break;
+    case 2:
+      model->plans.push_back(std::make_unique<fb::PlanT>(*model->plans[at]));
+      shrink_dim(random, model->plans.back().get());
+      break;
+    default:
+      if (!model->plans[at]->inputs.empty()) model->plans[at]->inputs[0]->name += "x";
+      break;
+  }
+}
+
 }  // namespace
 
 void mutate_bytes(Random* random, std::vector<uint8_t>* file) {
@@ -263,8 +283,11 @@ void mutate_bytes(Random* random, std::vector<uint8_t>* file) {
 std::vector<uint8_t> mutate_plan(Random* random, const std::vector<uint8_t>& seed, const tc_library& library) {
   Header header;
   memcpy(&header, seed.data(), sizeof(header));
-  fb::PlanT plan;
-  fb::GetPlan(seed.data() + header.plan_offset)->UnPackTo(&plan);
+  fb::ModelT model;
+  fb::GetModel(seed.data() + header.plan_offset)->UnPackTo(&model);
+  if (below(random, 8) == 0) mutate_buckets(random, &model);
+  if (model.plans.empty()) return make_file(model, {});
+  fb::PlanT& plan = *model.plans[below(random, model.plans.size())];
   std::vector<uint8_t> weights(seed.begin() + static_cast<std::ptrdiff_t>(header.weights_offset), seed.end());
   for (uint64_t count = 1 + below(random, 1 + below(random, 4)); count-- > 0;) {  // mostly one, so that much is accepted
     const uint64_t kind = below(random, 12);
@@ -277,7 +300,7 @@ std::vector<uint8_t> mutate_plan(Random* random, const std::vector<uint8_t>& see
     else
       mutate_model(random, &plan, &weights);
   }
-  return make_file(plan, weights);
+  return make_file(model, weights);
 }
 
 }  // namespace tiercast_test

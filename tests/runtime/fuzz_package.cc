@@ -111,7 +111,8 @@ int main(int count, char** words) {
   __sanitizer_set_death_callback(tell_case);
 #endif
   const tiercast_test::SampleModel model = tiercast_test::sample_model();
-  std::vector<Seed> seeds = {{"sample", tiercast_test::make_file(model.plan, model.weights)}};
+  std::vector<Seed> seeds = {{"sample", tiercast_test::make_file(model.plan, model.weights)},
+                             {"buckets", tiercast_test::sample_buckets({6, 20, 12})}};
   read_seeds(settings, &seeds);
   for (const Seed& seed : seeds) {
     const FuzzOutcome outcome = tiercast_test::fuzz_package(seed.bytes.data(), seed.bytes.size());

@@ -54,7 +54,7 @@ inline void fix_checksums(std::vector<uint8_t>* file) {
 
 // The file of a packed plan and a weights segment.
 inline std::vector<uint8_t> make_file(const uint8_t* plan, size_t plan_bytes, const std::vector<uint8_t>& weights) {
-  Header header = {{'T', 'I', 'E', 'R', 'C', 'A', 'S', 'T'}, 1, 0, 64, plan_bytes, 0, weights.size(), 0, 0};
+  Header header = {{'T', 'I', 'E', 'R', 'C', 'A', 'S', 'T'}, 2, 0, 64, plan_bytes, 0, weights.size(), 0, 0};
   header.weights_offset = (64 + plan_bytes + 16383) / 16384 * 16384;
   std::vector<uint8_t> file(header.weights_offset + weights.size());
   memcpy(file.data(), &header, sizeof(header));
@@ -64,10 +64,16 @@ inline std::vector<uint8_t> make_file(const uint8_t* plan, size_t plan_bytes, co
   return file;
 }
 
-inline std::vector<uint8_t> make_file(const fb::PlanT& plan, const std::vector<uint8_t>& weights) {
+inline std::vector<uint8_t> make_file(const fb::ModelT& model, const std::vector<uint8_t>& weights) {
   flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(fb::Plan::Pack(builder, &plan), fb::PlanIdentifier());
+  builder.Finish(fb::Model::Pack(builder, &model), fb::ModelIdentifier());
   return make_file(builder.GetBufferPointer(), builder.GetSize(), weights);
+}
+
+inline std::vector<uint8_t> make_file(const fb::PlanT& plan, const std::vector<uint8_t>& weights) {
+  fb::ModelT model;
+  model.plans.push_back(std::make_unique<fb::PlanT>(plan));
+  return make_file(model, weights);
 }
 
 // Appends a dense f32 tensor (unless strides are given); returns its number.
@@ -147,6 +153,18 @@ inline SampleModel sample_model(int64_t pixels = 6) {
   add->scratch_bytes = 256;
   add->macs = 1 << 20;
   return model;
+}
+
+// The sample model for several numbers of pixels; its second plan reads what the first has prepared.
+inline std::vector<uint8_t> sample_buckets(const std::vector<int64_t>& pixels) {
+  fb::ModelT model;
+  std::vector<uint8_t> weights;
+  for (const int64_t count : pixels) {
+    SampleModel sample = sample_model(count);
+    weights = sample.weights;
+    model.plans.push_back(std::make_unique<fb::PlanT>(sample.plan));
+  }
+  return make_file(model, weights);
 }
 
 }  // namespace tiercast_test

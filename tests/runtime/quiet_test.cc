@@ -63,9 +63,29 @@ void test_runs_are_quiet(int32_t threads) {
   CHECK(calls == opened);
 }
 
+void test_selecting_is_quiet() {
+  const AlignedBytes file(tiercast_test::sample_buckets({6, 20, 12}));
+  const tc_options options = tc_options_default();
+  tiercast::Session session;
+  tiercast::Error error;
+  CHECK(session.open(file.bytes.get(), file.size, tiercast_test::test_library(), options, &error) == TC_OK);
+  std::vector<float> x(40, 1.0f), x3(60, 1.0f), y(100);
+  const int64_t opened = calls;
+  for (const int64_t pixels : {12, 6, 20}) {
+    const tc_shape shapes[] = {{2, {pixels, 2}}, {2, {pixels, 3}}};
+    CHECK(session.resize(shapes, 2, &error) == TC_OK);
+    const auto count = static_cast<uint64_t>(pixels);
+    const tc_buffer inputs[] = {{x.data(), count * 8}, {x3.data(), count * 12}}, output = {y.data(), count * 20};
+    CHECK(session.run(inputs, 2, &output, 1, &error) == TC_OK);
+    CHECK(session.select(0, &error) == TC_OK);
+  }
+  CHECK(calls == opened);
+}
+
 }  // namespace
 
 int main() {
   for (int32_t threads : {1, 2, 4}) test_runs_are_quiet(threads);
+  test_selecting_is_quiet();
   return test_result();
 }

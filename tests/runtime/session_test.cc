@@ -259,6 +259,44 @@ void test_files() {
   rmdir(folder);
 }
 
+// Buckets of 6, 20 and 12 pixels: each computes its own, in any order, and the arena is the largest one's.
+void test_buckets() {
+  const AlignedBytes file(tiercast_test::sample_buckets({6, 20, 12}));
+  Session session;
+  tiercast::Error error;
+  CHECK(session.open(file.bytes.get(), file.size, test_library(), tc_options_default(), &error) == TC_OK);
+  CHECK(session.bucket_count() == 3 && session.bucket() == 0 && session.input(0).dims[0] == 6);
+  CHECK(tc_session_arena_bytes(session.get()) == sample_model(20).plan.arena_bytes);
+  CHECK(tc_session_prepared_bytes(session.get()) == sample_model(20).plan.prepared_bytes);
+  const tc_port* kept = &session.input(0);
+  int32_t expected_bucket = 0;
+  for (const int64_t pixels : {6, 20, 12, 20, 6}) {
+    const tc_shape shapes[] = {{2, {pixels, 2}}, {2, {pixels, 3}}};
+    CHECK(session.resize(shapes, 2, &error) == TC_OK);
+    expected_bucket = pixels == 6 ? 0 : pixels == 20 ? 1 : 2;
+    CHECK(session.bucket() == expected_bucket && session.output(0).dims[0] == pixels);
+    Buffers buffers(pixels);
+    CHECK(session.run(buffers.inputs, 2, &buffers.output, 1, &error) == TC_OK);
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int64_t c = 0; c < 5; ++c) CHECK(buffers.y[static_cast<size_t>(p * 5 + c)] == expected_y(p, c));
+  }
+  CHECK(kept->dims[0] == 6);  // ports stay valid whatever is selected
+
+  const tc_shape none[] = {{2, {7, 2}}, {2, {7, 3}}}, mixed[] = {{2, {6, 2}}, {2, {20, 3}}}, odd[] = {{99, {6}}, {-1, {}}};
+  CHECK(session.select(2, &error) == TC_OK);
+  CHECK(session.resize(none, 2, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "no bucket takes x 7x2 x3 7x3; shapes must match exactly, nothing is padded; its buckets:");
+  CHECK_CONTAINS(error.message, "1: x 20x2 x3 20x3");
+  CHECK(session.resize(mixed, 2, &error) == TC_ERROR_ARGUMENT && session.resize(odd, 2, &error) == TC_ERROR_ARGUMENT);
+  CHECK(session.resize(none, 1, &error) == TC_ERROR_ARGUMENT && session.resize(nullptr, 2, &error) == TC_ERROR_ARGUMENT);
+  for (const int32_t number : {-1, 3, INT32_MAX}) CHECK(session.select(number, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "there is no bucket 2147483647; it has 3");
+  CHECK(session.bucket() == 2);  // a refusal leaves the selection
+  Buffers wrong(6);
+  CHECK(session.run(wrong.inputs, 2, &wrong.output, 1, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "bucket 2: input 0 \"x\" takes 96 bytes; 48 given");
+}
+
 }  // namespace
 
 int main() {
@@ -273,5 +311,6 @@ int main() {
   test_option_refusals();
   test_buffer_refusals();
   test_files();
+  test_buckets();
   return test_result();
 }

@@ -49,9 +49,36 @@ void refuse_header(const char* part, const std::function<void(Header&)>& change)
   expect_refused(file, part);
 }
 
+// The sample model in buckets of 6 and 4 pixels, the second changed.
+void refuse_buckets(const char* part, const std::function<void(fb::ModelT&)>& change) {
+  fb::ModelT model;
+  for (const int64_t pixels : {6, 4}) model.plans.push_back(std::make_unique<fb::PlanT>(sample_model(pixels).plan));
+  const std::vector<uint8_t> weights = sample_model().weights;
+  tc_error error = {TC_OK, {0}};
+  CHECK(open_bytes(make_file(model, weights), &error) == TC_OK);
+  change(model);
+  expect_refused(make_file(model, weights), part);
+}
+
+void test_buckets() {
+  refuse_buckets("0 plans; there must be 1 to 64", [](fb::ModelT& m) { m.plans.clear(); });
+  refuse_buckets("65 plans", [](fb::ModelT& m) {
+    while (m.plans.size() < 65) m.plans.push_back(std::make_unique<fb::PlanT>(*m.plans[0]));
+  });
+  refuse_buckets("buckets 0 and 1 take the same input shapes", [](fb::ModelT& m) { *m.plans[1] = *m.plans[0]; });
+  refuse_buckets("bucket 1: its inputs or outputs differ", [](fb::ModelT& m) { m.plans[1]->inputs[0]->name = "z"; });
+  refuse_buckets("bucket 1: its inputs or outputs differ", [](fb::ModelT& m) { m.plans[1]->outputs[0]->name = "z"; });
+  refuse_buckets("bucket 1: its inputs or outputs differ",
+                 [](fb::ModelT& m) { m.plans[1]->inputs.push_back(tiercast_test::make_port("more", {1})); });
+  refuse_buckets("bucket 1 tensor 3 \"left\": dims", [](fb::ModelT& m) { m.plans[1]->arena_bytes = 70; });
+  refuse_buckets("bucket 0 tensor 2 \"w\": unknown dtype",
+                 [](fb::ModelT& m) { m.plans[0]->tensors[2]->dtype = static_cast<fb::DType>(99); });
+}
+
 void test_header() {
   refuse_header("not a Tiercast package", [](Header& h) { h.magic[7] = 'X'; });
-  refuse_header("format version 2", [](Header& h) { h.version = 2; });
+  refuse_header("format version 1; this runtime reads version 2: compile the model again", [](Header& h) { h.version = 1; });
+  refuse_header("format version 3", [](Header& h) { h.version = 3; });
   refuse_header("reserved field is 9", [](Header& h) { h.reserved = 9; });
   refuse_header("plan at byte 128", [](Header& h) { h.plan_offset = 128; });
   refuse_header("plan of 18446744073709551615 bytes", [](Header& h) { h.plan_bytes = UINT64_MAX; });
@@ -184,6 +211,7 @@ void test_channel_split() {
 
 int main() {
   test_header();
+  test_buckets();
   test_checksums();
   test_ports();
   test_tensors();

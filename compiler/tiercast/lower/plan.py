@@ -103,7 +103,7 @@ class WeightsSegment:
         if data not in self._offsets:
             self._offsets[data] = self.size_bytes
             padding = -len(data) % ALIGNMENT_BYTES
-            self._chunks.append(data + bytes(padding))
+            self._chunks += [data, bytes(padding)]
             self.size_bytes += len(data) + padding
         return self._offsets[data]
 

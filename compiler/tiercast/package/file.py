@@ -6,8 +6,9 @@ import contextlib
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import flatbuffers
 import numpy as np
@@ -17,49 +18,44 @@ from tiercast.errors import PackageError
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor
 from tiercast.package import schema
 from tiercast.target import CORES
+from tiercast.text import shape_text
 
 MAGIC = b"TIERCAST"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
 SEGMENT_BYTES = 16384  # Android's largest page: the weights map straight from the file on every device
 _DTYPES = tuple(NUMPY_DTYPES)
 _PLACES = ("arena", "weights", "input", "output", "prepared")
 
 
-def encode(plan: Plan) -> bytes:
-    """The package file's bytes."""
-    packed = _encode_plan(plan)
-    weights_at = -(-(HEADER_BYTES + len(packed)) // SEGMENT_BYTES) * SEGMENT_BYTES
-    body = packed + bytes(weights_at - HEADER_BYTES - len(packed)) + plan.weights
-    head = MAGIC + struct.pack(
-        "<IIQQQQQ",
-        VERSION,
-        0,
-        HEADER_BYTES,
-        len(packed),
-        weights_at,
-        len(plan.weights),
-        xxhash.xxh3_64_intdigest(body),
-    )
-    return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head)) + body
+Plans = Plan | Sequence[Plan]
 
 
-def write_package(plan: Plan, path: Path) -> Path:
+def encode(plans: Plans) -> bytes:
+    """The package file's bytes: of one plan, or of several that are the shape buckets of one model.
+
+    Several plans have one weights segment between them (`Plan.weights` is the same in all).
+    """
+    return b"".join(_parts(plans))
+
+
+def write_package(plans: Plans, path: Path) -> Path:
     """Writes the package at `path` whole or not at all (a temporary file beside it, synced, then renamed).
 
-    PackageError names the path and the reason when the folder can't be written or the disk is full.
+    plans: see `encode`. PackageError names the path and the reason when the folder can't be written or the
+    disk is full.
     """
-    return write_atomically(path, encode(plan))
+    return write_atomically(path, *_parts(plans))
 
 
-def write_atomically(path: Path, data: bytes) -> Path:
-    """Writes a file whole or not at all; PackageError names the path and the reason."""
+def write_atomically(path: Path, *parts: bytes) -> Path:
+    """Writes a file of these parts whole or not at all; PackageError names the path and the reason."""
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -69,46 +65,134 @@ def write_atomically(path: Path, data: bytes) -> Path:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise PackageError(
-            f"can't write {path}: {error.strerror or error} ({len(data)} bytes); "
+            f"can't write {path}: {error.strerror or error} ({sum(map(len, parts))} bytes); "
             "choose a writable --output with enough space"
         ) from error
     return path
 
 
-def read_package(path: Path) -> Plan:
-    """The plan of a package, for inspection. The runtime does its own, full verification before it runs one.
+def read_plans(path: Path) -> tuple[Plan, ...]:
+    """The plans of a package, one per shape bucket, for inspection; they share their `weights`.
 
-    PackageError on a file that is not a package, is truncated or damaged.
+    The runtime does its own, full verification before it runs one. PackageError on a file that is not a
+    package, is truncated or damaged.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            if len(head) < HEADER_BYTES or head[:8] != MAGIC:
+                raise PackageError(
+                    f"{path}: not a Tiercast package (it must begin with {MAGIC.decode()!r}); "
+                    "compile one with `tiercast compile`"
+                )
+            packed, weights = _read_body(path, file, head)
     except OSError as error:
         raise PackageError(f"can't read {path}: {error.strerror or error}") from error
-    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
+    try:
+        model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(packed, 0))
+        plans = tuple(_decode_plan(plan) for plan in model.plans)
+        if not plans:
+            raise ValueError("it holds no plan")
+    except Exception as error:  # a hostile file with right checksums: the decoder may fail anywhere
+        raise PackageError(f"{path}: its plan can't be decoded ({error!r})") from error
+    for plan in plans:
+        plan.weights = weights
+    return plans
+
+
+def read_package(path: Path) -> Plan:
+    """The plan of a package that has one; PackageError when it has several, shape buckets (`read_plans`)."""
+    plans = read_plans(path)
+    if len(plans) > 1:
         raise PackageError(
-            f"{path}: not a Tiercast package (it must begin with {MAGIC.decode()!r}); "
-            "compile one with `tiercast compile`"
+            f"{path} holds {len(plans)} shape buckets, and one is wanted here: {buckets_text(plans)}"
         )
-    version, _, plan_at, plan_bytes, weights_at, weights_bytes, digest, head = struct.unpack(
-        "<IIQQQQQQ", data[8:64]
+    return plans[0]
+
+
+def buckets_text(plans: Sequence[Plan]) -> str:
+    """The input shapes of each bucket: "0: image 1x3x256x256; 1: image 1x3x512x256"."""
+    return "; ".join(
+        f"{number}: {' '.join(f'{port.name} {shape_text(port.dims)}' for port in plan.inputs) or 'no inputs'}"
+        for number, plan in enumerate(plans)
     )
-    if head != xxhash.xxh3_64_intdigest(data[:56]) or digest != xxhash.xxh3_64_intdigest(data[64:]):
-        raise PackageError(
-            f"{path}: its checksum does not fit its content; the file is truncated or damaged, copy it again"
-        )
-    if version != VERSION:
+
+
+def _parts(plans: Plans) -> tuple[bytes, bytes, bytes, bytes]:
+    """Header, plans, padding and weights of the file."""
+    buckets = [plans] if isinstance(plans, Plan) else list(plans)
+    weights = buckets[0].weights
+    if any(plan.weights is not weights and plan.weights != weights for plan in buckets):
+        raise ValueError("the plans of a package share one weights segment")
+    packed = _encode_model(buckets)
+    weights_at = -(-(HEADER_BYTES + len(packed)) // SEGMENT_BYTES) * SEGMENT_BYTES
+    padding = bytes(weights_at - HEADER_BYTES - len(packed))
+    digest = _digest(packed, padding, weights)
+    head = MAGIC + struct.pack(
+        "<IIQQQQQ", VERSION, 0, HEADER_BYTES, len(packed), weights_at, len(weights), digest
+    )
+    return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head)), packed, padding, weights
+
+
+def _digest(*parts: bytes) -> int:
+    state = xxhash.xxh3_64()
+    for part in parts:
+        state.update(part)
+    return state.intdigest()
+
+
+def _read_body(path: Path, file: BinaryIO, head: bytes) -> tuple[bytes, bytes]:
+    """Plans and weights of an open package behind its header."""
+    version, _, plan_at, plan_bytes, weights_at, weights_bytes, digest, head_digest = struct.unpack(
+        "<IIQQQQQQ", head[8:64]
+    )
+    whole = head_digest == xxhash.xxh3_64_intdigest(head[:56])
+    size = os.fstat(file.fileno()).st_size
+    if whole and version != VERSION:
         raise PackageError(
             f"{path}: format version {version}, this Tiercast reads {VERSION}; compile the model again"
         )
-    try:
-        plan = _decode_plan(data[plan_at : plan_at + plan_bytes])
-    except Exception as error:  # a hostile file with right checksums: the decoder may fail anywhere
-        raise PackageError(f"{path}: its plan can't be decoded ({error!r})") from error
-    plan.weights = data[weights_at : weights_at + weights_bytes]
-    return plan
+    parts = (b"", b"", b"", b"")
+    if whole and plan_at == HEADER_BYTES and plan_at + plan_bytes <= weights_at == size - weights_bytes:
+        parts = (
+            file.read(plan_bytes),
+            file.read(weights_at - plan_at - plan_bytes),
+            file.read(weights_bytes),
+            file.read(),
+        )
+        whole = digest == _digest(*parts)
+    else:
+        whole = False
+    if not whole:
+        raise PackageError(
+            f"{path}: its checksum does not fit its content; the file is truncated or damaged, copy it again"
+        )
+    return parts[0], parts[2]
 
 
-def _encode_plan(plan: Plan) -> bytes:
+def _encode_model(plans: Sequence[Plan]) -> bytes:
+    model: Any = schema.ModelT()
+    model.plans = [_encode_plan(plan) for plan in plans]
+    builder = _Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TCPK")
+    return bytes(builder.Output())
+
+
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+    """Stores equal texts once: the plans of a model say most things alike."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._texts: dict[Any, int] = {}
+
+    def CreateString(self, s: Any, encoding: str = "utf-8", errors: str = "strict") -> int:
+        """The offset of the text."""
+        if s not in self._texts:
+            self._texts[s] = super().CreateString(s, encoding, errors)
+        return self._texts[s]
+
+
+def _encode_plan(plan: Plan) -> Any:
     packed: Any = schema.PlanT()
     packed.target = plan.target
     packed.tensors = [_encode_tensor(tensor) for tensor in plan.tensors]
@@ -123,9 +207,7 @@ def _encode_plan(plan: Plan) -> bytes:
         fact: Any = schema.FactT()
         fact.key, fact.value = key, value
         packed.facts.append(fact)
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(packed.Pack(builder), file_identifier=b"TCPK")
-    return bytes(builder.Output())
+    return packed
 
 
 def _encode_tensor(tensor: Tensor) -> Any:
@@ -163,8 +245,7 @@ def _encode_port(port: Port) -> Any:
     return packed
 
 
-def _decode_plan(data: bytes) -> Plan:
-    packed: Any = schema.PlanT.InitFromObj(schema.Plan.GetRootAs(data, 0))
+def _decode_plan(packed: Any) -> Plan:
     return Plan(
         target=_text(packed.target),
         tensors=[_decode_tensor(tensor) for tensor in packed.tensors or []],

@@ -63,6 +63,12 @@ typedef struct tc_port {
   uint64_t bytes;  // of the dense tensor
 } tc_port;
 
+// The shape of one input.
+typedef struct tc_shape {
+  int32_t rank;
+  int64_t dims[TC_MAX_RANK];
+} tc_shape;
+
 // The caller's memory for one port. `data` is aligned to the element size (64 bytes is fastest), `bytes` is the port's.
 typedef struct tc_buffer {
   void* data;
@@ -111,6 +117,17 @@ TC_API int32_t tc_session_output_count(const tc_session* session);
 TC_API const tc_port* tc_session_input(const tc_session* session, int32_t index);
 TC_API const tc_port* tc_session_output(const tc_session* session, int32_t index);
 
+// Shape buckets. A package may hold the model planned for several input shapes (`tiercast compile --input image:1x3x256,512x256`). One
+// bucket is selected at a time, the first when a session opens: ports, steps and runs are those of the selected one. Numbers, order, names
+// and dtypes of ports are the same in all buckets; their dims differ. Selecting allocates nothing and prepares nothing.
+TC_API int32_t tc_session_bucket_count(const tc_session* session);
+TC_API int32_t tc_session_bucket(const tc_session* session);
+// Selects a bucket by its number. TC_ERROR_ARGUMENT when there is none such; then the selection stays.
+TC_API tc_status tc_session_select(tc_session* session, int32_t bucket, tc_error* error);
+// Selects the bucket whose inputs have exactly these shapes, in the order of the ports. TC_ERROR_ARGUMENT, with a message that lists the
+// buckets, when none has; then the selection stays. Nothing is padded or cropped: that is the caller's.
+TC_API tc_status tc_session_resize(tc_session* session, const tc_shape* inputs, int32_t input_count, tc_error* error);
+
 // Runs the model once. Buffers are used directly, in the order of the ports; inputs are only read. Fails with TC_ERROR_ARGUMENT, before
 // any work, when a count, size or alignment is wrong or when an output buffer overlaps another buffer.
 TC_API tc_status tc_session_run(tc_session* session, const tc_buffer* inputs, int32_t input_count, const tc_buffer* outputs,
@@ -133,7 +150,8 @@ TC_API tc_status tc_session_prepare_step(const tc_session* session, int64_t inde
 // `observer` is called after every step of later runs; NULL turns it off (then steps are not timed).
 TC_API void tc_session_set_observer(tc_session* session, tc_observer observer, void* user);
 
-// Bytes of the arena, of the mapped weights, of the constants made when the session opened, and of the scratch of all threads together.
+// Bytes of the arena, of the mapped weights, of the constants made when the session opened, and of the scratch of all threads together. All
+// buckets share them; each is as large as the bucket that wants most.
 TC_API uint64_t tc_session_arena_bytes(const tc_session* session);
 TC_API uint64_t tc_session_weights_bytes(const tc_session* session);
 TC_API uint64_t tc_session_prepared_bytes(const tc_session* session);

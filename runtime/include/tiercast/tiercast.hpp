@@ -53,6 +53,14 @@ class Session {
     return info;
   }
 
+  // Shape buckets: see tc_session_select and tc_session_resize.
+  int32_t bucket_count() const { return tc_session_bucket_count(session_); }
+  int32_t bucket() const { return tc_session_bucket(session_); }
+  tc_status select(int32_t bucket, tc_error* error) { return tc_session_select(session_, bucket, error); }
+  tc_status resize(const tc_shape* inputs, int32_t inputs_given, tc_error* error) {
+    return tc_session_resize(session_, inputs, inputs_given, error);
+  }
+
   // Runs the model once on the caller's buffers. See tc_session_run.
   tc_status run(const tc_buffer* inputs, int32_t inputs_given, const tc_buffer* outputs, int32_t outputs_given, tc_error* error) {
     return tc_session_run(session_, inputs, inputs_given, outputs, outputs_given, error);
