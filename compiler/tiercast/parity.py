@@ -14,8 +14,9 @@ import numpy as np
 
 from tiercast.errors import TiercastError, UsageError
 from tiercast.inputs import random_inputs
+from tiercast.lower.buckets import buckets_text
 from tiercast.lower.plan import Plan, Step, Tensor
-from tiercast.package.file import read_package
+from tiercast.package.file import read_plans
 
 # What an output may differ by, relative to its largest value, by the precision that the package was compiled
 # in. f16 has 11 bits, and sums of a thousand products in it lose some three of them.
@@ -117,6 +118,7 @@ class VerifyReport:
     first_wrong: WrongStep | None = None
     compared_steps: int = 0
     steps: int = 0
+    bucket: int = 0
 
     @property
     def ok(self) -> bool:
@@ -146,6 +148,7 @@ def verify(
     cpu: str | None = None,
     tolerance: float | None = None,
     seed: int = 0,
+    bucket: int = 0,
 ) -> VerifyReport:
     """Compares a package's outputs with its model's, and finds the first wrong step when they differ.
 
@@ -153,6 +156,7 @@ def verify(
     eager PyTorch, ONNX by onnxruntime with its optimisations off, on the model as it came.
     inputs: arrays by name; those not given are seeded random ones (see `tiercast.inputs.random_inputs`).
     target: where to run; default: the package's own target. cpu: a CPU model of its emulator.
+    bucket: which shape bucket of the package; `inputs` have its shapes.
     tolerance: largest allowed max|got - reference| / max|reference| of each output; default: TOLERANCES of
     the package's precision. NaN or infinity that the model does not have is wrong at any tolerance.
     Raises UsageError and ModelError for a source that can't be the reference, PackageError when the package
@@ -161,7 +165,10 @@ def verify(
     from tiercast.frontend import reference
 
     path = Path(pkg)
-    plan = read_package(path)
+    plans = read_plans(path)
+    if not 0 <= bucket < len(plans):
+        raise UsageError(f"{path}: there is no bucket {bucket}; its buckets: {buckets_text(plans)}")
+    plan = plans[bucket]
     place = target or plan.target
     if tolerance is None:
         tolerance = TOLERANCES[plan.facts.get("precision", "f32")]
@@ -186,7 +193,7 @@ def verify(
         _output_parity(port.name, port.dtype, got[port.name], array, tolerance)
         for port, array in zip(plan.outputs, expected, strict=True)
     )
-    report = VerifyReport(str(path), place, cpu, judge, tolerance, outputs)
+    report = VerifyReport(str(path), place, cpu, judge, tolerance, outputs, bucket=bucket)
     return report if report.ok else _with_first_wrong(report, source, plan, arrays)
 
 
@@ -234,7 +241,7 @@ def _run(path: Path, arrays: Mapping[str, np.ndarray], target: str, cpu: str | N
 
 
 def _run_tapped(
-    path: Path, plan: Plan, arrays: Mapping[str, np.ndarray], target: str, cpu: str | None
+    path: Path, plan: Plan, arrays: Mapping[str, np.ndarray], target: str, cpu: str | None, bucket: int
 ) -> list[list[np.ndarray]]:
     """Each step's outputs, with the dims of their tensors."""
     if target == "host" and cpu is None:
@@ -246,7 +253,7 @@ def _run_tapped(
 
     with tempfile.TemporaryDirectory(prefix="tiercast-taps-") as name:
         folder = Path(name)
-        command = [str(path), "--taps", str(folder)]
+        command = [str(path), "--bucket", str(bucket), "--taps", str(folder)]
         for index, port in enumerate(plan.inputs):
             np.ascontiguousarray(arrays[port.name]).tofile(folder / f"in-{index}.raw")
             command += ["--input", f"{port.name}={folder / f'in-{index}.raw'}"]
@@ -267,7 +274,7 @@ def _with_first_wrong(
 ) -> VerifyReport:
     wanted = {plan.tensors[index].source for step in plan.steps for index in step.outputs} - {""}
     values = _model_values(source, plan, arrays, wanted)
-    taps = _run_tapped(Path(report.package), plan, arrays, report.target, report.cpu)
+    taps = _run_tapped(Path(report.package), plan, arrays, report.target, report.cpu, report.bucket)
     differences: dict[str, Difference] = {
         port.name: difference(array, array) for port, array in _ports(plan, arrays)
     }
@@ -296,6 +303,7 @@ def _with_first_wrong(
         first,
         compared,
         len(plan.steps),
+        report.bucket,
     )
 
 

@@ -16,10 +16,12 @@ from tiercast import __version__
 from tiercast.calibration import Batch, measure_ranges, random_batches
 from tiercast.errors import UsageError
 from tiercast.frontend import load
+from tiercast.frontend.shapes import Shapes, expand_shapes, first_shapes, has_buckets, input_symbols
 from tiercast.ir.report import PassReport
 from tiercast.ir.spec import check
+from tiercast.lower.buckets import share_prepared
 from tiercast.lower.lowering import lower_graph, refusals
-from tiercast.lower.plan import Plan
+from tiercast.lower.plan import Plan, WeightsSegment
 from tiercast.package.file import write_package
 from tiercast.passes.assign_layout import assign_layout
 from tiercast.passes.choose_precision import choose_precision, request_half
@@ -44,6 +46,7 @@ from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
 from tiercast.records import Records, find_records
 from tiercast.target import Target, find_target, targets
+from tiercast.text import shape_text
 from tiercast.tuning import Decisions
 
 
@@ -130,7 +133,7 @@ def compile(
     source: Any,
     target: str = "host",
     output: str | PathLike[str] | None = None,
-    inputs: Mapping[str, Sequence[int]] | None = None,
+    inputs: Shapes | None = None,
     *,
     precision: str = "f32",
     calibrate: Sequence[Batch] | None = None,
@@ -142,7 +145,8 @@ def compile(
     source: a path (.onnx, .pt2), "module:factory" (a PyTorch module and its example inputs), an
     `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.export.ExportedProgram`.
     target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
-    inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}.
+    inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}; several sizes of a dimension,
+    {"image": (1, 3, (256, 512), 256)}, make a shape bucket of each combination, all in one package.
     precision: "f32"; "f16": storage and arithmetic, for targets that have fp16; "f16-weights": half the
     package, computed in f32, for all targets.
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
@@ -152,11 +156,64 @@ def compile(
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
-    done = compile_plan(
+    done = compile_buckets(
         source, target, inputs, precision=precision, calibrate=calibrate, watch=watch, records=records
     )
-    path = Path(output) if output is not None else Path(f"{_stem(source, done.model)}.{target}.tcpkg")
-    return write_package(done.plan, path)
+    path = Path(output) if output is not None else Path(f"{_stem(source, done[0].model)}.{target}.tcpkg")
+    return write_package([item.plan for item in done], path)
+
+
+def compile_buckets(
+    source: Any,
+    target: str = "host",
+    inputs: Shapes | None = None,
+    *,
+    precision: str = "f32",
+    calibrate: Sequence[Batch] | None = None,
+    watch: Watch | None = None,
+    records: Path | None = None,
+) -> list[Compilation]:
+    """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
+
+    calibrate: each bucket's ranges are measured on the inputs of its shapes; UsageError where it has none.
+    """
+    wanted = inputs or {}
+    segment = WeightsSegment()
+
+    def compile_bucket(shapes: Mapping[str, Sequence[int]]) -> Compilation:
+        batches = _of_shapes(calibrate, shapes) if calibrate and has_buckets(wanted) else calibrate
+        return compile_plan(
+            source,
+            target,
+            shapes,
+            precision=precision,
+            calibrate=batches,
+            watch=watch,
+            records=records,
+            weights=segment,
+        )
+
+    done = [compile_bucket(first_shapes(wanted))]
+    done += [compile_bucket(shapes) for shapes in expand_shapes(wanted, input_symbols(done[0].model))[1:]]
+    plans = [item.plan for item in done]
+    share_prepared(plans)
+    weights = segment.tobytes()
+    for plan in plans:
+        plan.weights = weights
+    return done
+
+
+def _of_shapes(batches: Sequence[Batch], shapes: Mapping[str, Sequence[int]]) -> list[Batch]:
+    """Those calibration inputs that have these shapes."""
+    fitting = [
+        batch
+        for batch in batches
+        if all(name not in batch or batch[name].shape == tuple(dims) for name, dims in shapes.items())
+    ]
+    if not fitting:
+        text = " ".join(f"{name} {shape_text(dims)}" for name, dims in shapes.items())
+        raise UsageError(f"no calibration input is of the bucket {text}; give one of each bucket's shapes")
+    return fitting
 
 
 def compile_plan(
@@ -170,12 +227,14 @@ def compile_plan(
     prefer: str | None = None,
     records: Path | Records | None = None,
     wanted: Mapping[str, str] | None = None,
+    weights: WeightsSegment | None = None,
 ) -> Compilation:
-    """Like `compile`, without writing.
+    """Like `compile`, without writing and for one choice of shapes.
 
     The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering); `wanted`: decisions to
     take whatever their times (see `tuning.Decisions`);
-    `records`: a folder, or the records themselves.
+    `records`: a folder, or the records themselves; `weights`: a segment that takes the constants, shared with
+    other plans; the plan's own `weights` then stay empty.
     """
     chosen = resolve(target)
     check_precision(precision, chosen)
@@ -191,7 +250,7 @@ def compile_plan(
         _run_stage(stage, done, watch)
     started = time.perf_counter()
     done.plan = lower_graph(
-        done.model, chosen, prefer, done.decisions, half_weights=precision == "f16-weights"
+        done.model, chosen, prefer, done.decisions, half_weights=precision == "f16-weights", weights=weights
     )
     done.copies = refusals(done.model)
     done.times_ms["lower"] = (time.perf_counter() - started) * 1e3

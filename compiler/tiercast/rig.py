@@ -13,8 +13,9 @@ import numpy as np
 
 from tiercast.codegen.build import build
 from tiercast.errors import PackageError, UsageError
+from tiercast.lower.buckets import find_bucket
 from tiercast.lower.plan import NUMPY_DTYPES, Port
-from tiercast.package.file import read_package
+from tiercast.package.file import read_plans
 from tiercast.target import Target, find_target
 
 
@@ -29,14 +30,18 @@ def run_on_target(
 ) -> dict[str, np.ndarray]:
     """Outputs by name of a package run by the target's runtime (under its emulator where it has one).
 
+    Of several shape buckets the one with the inputs' shapes runs.
+
     cpu: a CPU model of the emulator, say "cortex-a53"; default: the emulator's own.
     threads, cores: see `session.Session`.
     Raises ToolchainError when the target can't be built here, UsageError on wrong inputs, PackageError when
     the run fails.
     """
-    plan = read_package(Path(pkg))
+    plans = read_plans(Path(pkg))
+    bucket = find_bucket(plans, {name: np.shape(array) for name, array in inputs.items()}, pkg)
+    plan = plans[bucket]
     with tempfile.TemporaryDirectory(prefix="tiercast-run-") as folder:
-        command = [str(pkg), "--threads", str(threads), "--output-dir", folder]
+        command = [str(pkg), "--bucket", str(bucket), "--threads", str(threads), "--output-dir", folder]
         command += ["--cores", cores] if cores is not None else []
         for port in plan.inputs:
             command += ["--input", f"{port.name}={_write_input(port, inputs, Path(folder))}"]

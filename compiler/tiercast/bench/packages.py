@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tiercast.inputs import random_inputs
-from tiercast.package.file import read_package
+from tiercast.lower.buckets import inputs_text
+from tiercast.lower.plan import Plan
+from tiercast.package.file import read_plans
 from tiercast.session import Session
 
 _WARM_UP_RUNS = 2
@@ -33,7 +35,10 @@ class StepTime:
 
 @dataclass(frozen=True)
 class PackageTime:
-    """A package's times over `runs` runs: CPU time of the process and wall time, without the first runs."""
+    """A package's times over `runs` runs, without the first ones: CPU time of the process and wall time.
+
+    inputs: the input shapes, which tell the bucket.
+    """
 
     package: str
     threads: int
@@ -44,6 +49,7 @@ class PackageTime:
     wall_median_ms: float
     macs: int
     steps: tuple[StepTime, ...]
+    inputs: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -53,11 +59,11 @@ class PackageTime:
 def time_packages(
     packages: Sequence[Path], threads: int = 1, seconds: float = 2.0, seed: int = 0, least_runs: int = 5
 ) -> list[PackageTime]:
-    """Times packages run by run in turn, so that a slow moment of the machine meets all of them.
+    """Times packages, each shape bucket for itself, in turn, so that a slow moment meets all of them.
 
-    seconds: wall time spent on each package. Raises PackageError for one that this machine can't run.
+    seconds: wall time spent on each bucket. Raises PackageError for one that this machine can't run.
     """
-    benches = [_PackageBench(path, threads, seed) for path in packages]
+    benches = [_PackageBench(path, plan, threads, seed) for path in packages for plan in read_plans(path)]
     ends = time.perf_counter() + seconds * len(benches)
     for bench in benches:
         bench.warm_up()
@@ -68,9 +74,8 @@ def time_packages(
 
 
 class _PackageBench:
-    def __init__(self, path: Path, threads: int, seed: int) -> None:
-        self._path, self._threads = path, threads
-        self._plan = read_package(path)
+    def __init__(self, path: Path, plan: Plan, threads: int, seed: int) -> None:
+        self._path, self._plan, self._threads = path, plan, threads
         self._session = Session(path, threads)
         self._inputs = random_inputs(self._plan.inputs, seed)
         self._cpu_ms: list[float] = []
@@ -118,6 +123,7 @@ class _PackageBench:
             statistics.median(self._wall_ms),
             sum(step.macs for step in self._plan.steps),
             tuple(steps),
+            inputs_text(self._plan),
         )
 
 

@@ -88,18 +88,20 @@ def command(
 
 
 def _show_packages(console: Console, times: list[PackageTime]) -> None:
-    rows = table("package", ">runs", ">CPU ms min", ">median", ">wall ms min", ">median", ">GFLOP/s")
+    rows = table(
+        "package", "inputs", ">runs", ">CPU ms min", ">median", ">wall ms min", ">median", ">GFLOP/s"
+    )
     for item in times:
         numbers = [
             f"{getattr(item, key):.3f}"
             for key in ("cpu_min_ms", "cpu_median_ms", "wall_min_ms", "wall_median_ms")
         ]
         rate = 2 * item.macs / item.wall_median_ms / 1e6
-        rows.add_row(escape(item.package), str(item.runs), *numbers, f"{rate:.1f}")
+        rows.add_row(escape(item.package), escape(item.inputs), str(item.runs), *numbers, f"{rate:.1f}")
     console.print(rows)
     for item in times:
         total = sum(step.median_us for step in item.steps) or 1.0
-        console.print(f"\n{item.package}", markup=False)
+        console.print(f"\n{item.package}: {item.inputs}", markup=False)
         steps = table(">#", "step", "kernel", ">MMAC", ">us", ">%", ">GFLOP/s")
         for step in item.steps:
             rate_text = "" if step.gflops is None else f"{step.gflops:.1f}"

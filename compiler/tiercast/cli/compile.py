@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, table
+from tiercast.cli.output import Json, emit, progress, table
 from tiercast.errors import UsageError
-from tiercast.text import bytes_text
+from tiercast.text import bytes_text, shape_text
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from tiercast.ir.report import PassReport
+    from tiercast.lower.plan import Plan
     from tiercast.pipeline import Compilation
 
 
@@ -28,7 +30,15 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Package to write; default MODEL.TARGET.tcpkg.")
     ] = None,
-    inputs: Inputs = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME:SHAPE",
+            help="Fix an input's shape: NAME:1x3x256x256. Several sizes make shape buckets in one package: "
+            "a list 256,384,512, a range 256..512 (doubling) or 256..512/128 (steps).",
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -65,18 +75,26 @@ def command(
     Example: tiercast compile seg.onnx --target linux-arm64 -o seg.tcpkg --input image:1x3x256x256
     """
     from tiercast.calibration import read_batches
+    from tiercast.frontend.shapes import has_buckets, parse_shapes
+    from tiercast.ir.edit import static_shape
     from tiercast.ir.print import to_text
     from tiercast.package.file import write_package
-    from tiercast.pipeline import check_stage_name, compile_plan
+    from tiercast.pipeline import check_stage_name, compile_buckets
 
     printed: dict[str, str] = {}
     wanted = {check_stage_name(name) for name in print_after or ()}
     before: dict[str, int] = {}
     files = dict(_save_request(text) for text in save_after or ())
+    shapes = parse_shapes(inputs)
+    if has_buckets(shapes) and (wanted or files or report):
+        raise UsageError(
+            "--print-after, --save-after and --report show one shape; give --input one size each"
+        )
     with progress(f"reading {model}") as say:
 
         def watch(stage: str, graph: ir.Model) -> None:
-            say(f"{stage} done")
+            port = " ".join(shape_text(static_shape(value) or ()) for value in graph.graph.inputs[:2])
+            say(f"{stage} done ({port})")
             if stage == "load":
                 before.update(Counter(node.op_type for node in graph.graph).most_common())
             if stage in wanted:
@@ -85,24 +103,60 @@ def command(
                 save_graph(graph, files[stage])
 
         batches = None if calibrate is None else read_batches(calibrate)
-        done = compile_plan(
+        buckets = compile_buckets(
             model,
             target,
-            parse_shapes(inputs),
+            shapes,
             precision=precision,
             calibrate=batches,
             watch=watch,
             records=records,
         )
-        path = write_package(done.plan, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
+        done = buckets[0]
+        plans = [item.plan for item in buckets]
+        path = write_package(plans, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
         if report is not None:
             from tiercast.report import ReportContent, write_report
 
             write_report(report, ReportContent(done, path, before))
     result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
+    if len(buckets) > 1:
+        result["buckets"] = bucket_facts(plans)
     if precision == "f16" and calibrate is None:
         result["warning"] = "ranges were measured on random inputs; give real ones with --calibrate"
     emit(result, json, lambda console: _show(console, result))
+
+
+def bucket_facts(plans: Sequence[Plan]) -> list[dict[str, Any]]:
+    """Of each shape bucket its input shapes, counts and sizes; how much of its constants others need too."""
+    from tiercast.lower.buckets import measure_sharing
+
+    sharing = measure_sharing(plans)
+    return [
+        {
+            "bucket": number,
+            "inputs": {port.name: list(port.dims) for port in plan.inputs},
+            "outputs": {port.name: list(port.dims) for port in plan.outputs},
+            "steps": len(plan.steps),
+            "macs": sum(step.macs for step in plan.steps),
+            "arena_bytes": plan.arena_bytes,
+            "constants_bytes": sharing.own_bytes[number],
+            "shared_constants_bytes": sharing.shared_bytes[number],
+        }
+        for number, plan in enumerate(plans)
+    ]
+
+
+def show_buckets(console: Console, buckets: Sequence[dict[str, Any]]) -> None:
+    """A line for each of `bucket_facts`."""
+    rows = table("bucket", "inputs", ">steps", ">MMAC", ">arena", ">constants", ">shared")
+    for item in buckets:
+        shapes = " ".join(f"{name} {shape_text(dims)}" for name, dims in item["inputs"].items())
+        sizes = [
+            bytes_text(item[key]) for key in ("arena_bytes", "constants_bytes", "shared_constants_bytes")
+        ]
+        rows.add_row(str(item["bucket"]), shapes, str(item["steps"]), f"{item['macs'] / 1e6:.1f}", *sizes)
+    console.print(rows)
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
@@ -176,6 +230,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         console.print(f"  warning: {result['warning']}", markup=False)
     for line in result["copies"]:
         console.print(f"  copy: {line}", markup=False)
+    if "buckets" in result:
+        show_buckets(console, result["buckets"])
     console.print(
         f"{result['package']}: {result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC, package "
         f"{bytes_text(result['package_bytes'])}, weights {bytes_text(result['weights_bytes'])}, "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress, table
+from tiercast.cli.output import Bucket, Inputs, Json, emit, parse_shapes, pick_plan, progress, table
 from tiercast.errors import UsageError
 from tiercast.text import bytes_text, shape_text
 
@@ -32,6 +32,7 @@ def command(
         bool, typer.Option(help="Show what decided between algorithms: a measurement or a prediction.")
     ] = False,
     memory: Annotated[bool, typer.Option(help="Show the arena's blocks.")] = False,
+    bucket: Bucket = None,
     kernel: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show the rendered source of this kernel row.")
     ] = None,
@@ -48,7 +49,7 @@ def command(
         source = _kernel_source(kernel)
         emit({"kernel": kernel, "source": source}, json, lambda console: console.print(source, markup=False))
     elif what is not None and what.endswith(".tcpkg"):
-        found = package_facts(Path(what))
+        found = package_facts(Path(what), bucket)
         emit(found, json, lambda console: _show_package(console, found, refusals, decisions, memory))
     else:
         assert what is not None
@@ -61,18 +62,22 @@ def command(
         emit(facts, json, lambda console: _show_model(console, facts))
 
 
-def package_facts(path: Path) -> dict[str, Any]:
-    """Everything a package says, for people and for JSON."""
+def package_facts(path: Path, bucket: int | None = None) -> dict[str, Any]:
+    """Everything a package says of a shape bucket (default: the first), for people and for JSON."""
+    from tiercast.cli.compile import bucket_facts
     from tiercast.lower.memory_map import memory_map
-    from tiercast.package.file import read_package
+    from tiercast.package.file import read_plans
     from tiercast.tuning import DECIDED
 
-    plan = read_package(path)
+    plans, number = read_plans(path), pick_plan(path, bucket)
+    plan = plans[number]
     decided = {key.removeprefix(DECIDED): text for key, text in plan.facts.items() if key.startswith(DECIDED)}
     return {
         "package": str(path),
         "package_bytes": path.stat().st_size,
         "target": plan.target,
+        "bucket": number,
+        "buckets": bucket_facts(plans),
         "facts": {key: text for key, text in plan.facts.items() if not key.startswith(DECIDED)},
         "decisions": decided,
         "arena_bytes": plan.arena_bytes,
@@ -188,6 +193,11 @@ def _show_package(
     )
     for key, value in found["facts"].items():
         console.print(f"  {key}: {value}", markup=False)
+    if len(found["buckets"]) > 1:
+        from tiercast.cli.compile import show_buckets
+
+        show_buckets(console, found["buckets"])
+        console.print(f"bucket {found['bucket']}:", markup=False)
     for kind in ("inputs", "outputs"):
         for port in found[kind]:
             console.print(

@@ -21,6 +21,10 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", help="Fix an input's shape: NAME:1x3x256x256.", metavar="NAME:SHAPE"),
 ]
+Bucket = Annotated[
+    int | None,
+    typer.Option("--bucket", min=0, metavar="N", help="The shape bucket of this number; see inspect."),
+]
 
 
 def screen() -> Console:
@@ -65,15 +69,31 @@ def table(*columns: str) -> Table:
 
 
 def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """{"image": (1, 3, 256, 256)} from ["image:1x3x256x256"]; UsageError on another form."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts or ():
-        name, colon, dims = text.rpartition(":")
-        sizes = dims.lower().split("x")
-        if not colon or not name or not all(size.isdecimal() for size in sizes):
-            raise UsageError(f"--input {text!r} is not NAME:SHAPE, for example image:1x3x256x256")
-        shapes[name] = tuple(int(size) for size in sizes)
-    return shapes
+    """{"image": (1, 3, 256, 256)} from ["image:1x3x256x256"]; UsageError on another form or several sizes."""
+    from tiercast.frontend import shapes
+
+    found = shapes.parse_shapes(texts)
+    if shapes.has_buckets(found):
+        raise UsageError(
+            f"--input {' '.join(texts or ())}: only `tiercast compile` takes several sizes; give one"
+        )
+    return shapes.first_shapes(found)
+
+
+def pick_plan(package: Path, bucket: int | None, shapes: Mapping[str, Sequence[int]] | None = None) -> int:
+    """Number of the plan that --bucket names, else of the one that takes these input shapes, else 0.
+
+    UsageError when there is none such; it lists the package's buckets.
+    """
+    from tiercast.lower.buckets import buckets_text, find_bucket
+    from tiercast.package.file import read_plans
+
+    plans = read_plans(package)
+    if bucket is None:
+        return find_bucket(plans, shapes or {}, package)
+    if bucket >= len(plans):
+        raise UsageError(f"{package}: there is no bucket {bucket}; its buckets: {buckets_text(plans)}")
+    return bucket
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Json, emit, progress, table
+from tiercast.cli.output import Bucket, Json, emit, pick_plan, progress, table
 from tiercast.errors import PackageError, UsageError
 from tiercast.text import shape_text
 
@@ -52,18 +52,22 @@ def command(
     cpu: Annotated[
         str | None, typer.Option(help="CPU model of the target's emulator, say cortex-a53.")
     ] = None,
+    bucket: Bucket = None,
     json: Json = False,
 ) -> None:
-    """Run PACKAGE; inputs that are not given are random.
+    """Run PACKAGE; inputs that are not given are random. Of several shape buckets the one that fits runs.
 
     Example: tiercast run seg.tcpkg --input image=photo.jpg --pixels=-1,1 --output-dir out --pictures
     """
-    from tiercast.package.file import read_package
+    from tiercast.package.file import read_plans
     from tiercast.parity import complete_inputs
 
     with progress(f"running {package}"):
-        plan = read_package(package)
-        arrays = complete_inputs(plan, read_inputs(plan, inputs or (), _pixels(pixels)), random_seed)
+        plans = read_plans(package)
+        _refuse_unclear_pictures(package, plans, bucket, inputs or ())
+        given = read_inputs(plans[pick_plan(package, bucket)], inputs or (), _pixels(pixels))
+        plan = plans[pick_plan(package, bucket, {name: array.shape for name, array in given.items()})]
+        arrays = complete_inputs(plan, given, random_seed)
         outputs = run_anywhere(package, arrays, target or plan.target, cpu, threads, cores)
         files = _write(outputs, output_dir, pictures) if output_dir is not None else []
     result = {
@@ -96,6 +100,21 @@ def read_inputs(plan: Plan, requests: Sequence[str], pixels: tuple[float, float]
         else:
             arrays[name] = read_input(Path(file), ports[name], pixels)
     return arrays
+
+
+def _refuse_unclear_pictures(
+    package: Path, plans: Sequence[Plan], bucket: int | None, requests: Sequence[str]
+) -> None:
+    """A picture is resized to the input, so with several buckets it does not say which one is meant."""
+    from tiercast.inputs import PICTURES
+    from tiercast.lower.buckets import buckets_text
+
+    pictures = [text for text in requests if text.lower().endswith(PICTURES)]
+    if pictures and len(plans) > 1 and bucket is None:
+        raise UsageError(
+            f"--input {pictures[0]}: a picture fits every bucket of {package}; say which with --bucket: "
+            f"{buckets_text(plans)}"
+        )
 
 
 def run_anywhere(

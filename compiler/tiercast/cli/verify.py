@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tiercast.cli.output import Json, emit, progress, table
+from tiercast.cli.output import Bucket, Json, emit, pick_plan, progress, table
 from tiercast.errors import VerifyError
 from tiercast.text import shape_text
 
@@ -40,23 +41,35 @@ def command(
         ),
     ] = None,
     random_seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    bucket: Bucket = None,
     json: Json = False,
 ) -> None:
     """Compare PACKAGE with MODEL, output by output; on a mismatch show the first wrong step.
 
     The reference is eager PyTorch for PyTorch sources and onnxruntime (optimisations off) for ONNX. Exit code
     1 when an output is out of tolerance.
+    Of several shape buckets each is compared, with --input or --bucket the one that is meant.
 
     Example: tiercast verify seg.onnx seg.tcpkg --cpu cortex-a53
     """
     from tiercast.cli.run import read_inputs
-    from tiercast.package.file import read_package
+    from tiercast.lower.buckets import inputs_text
+    from tiercast.package.file import read_plans
     from tiercast.parity import verify
 
-    with progress(f"running {model} and {package}"):
-        given = read_inputs(read_package(package), inputs or (), (0.0, 1.0))
-        report = verify(model, package, given, target, cpu, tolerance, random_seed)
-    emit(_finite(report.as_dict()), json, lambda console: _show(console, report))
+    with progress(f"running {model} and {package}") as say:
+        plans = read_plans(package)
+        given = read_inputs(plans[pick_plan(package, bucket)], inputs or (), (0.0, 1.0))
+        meant = pick_plan(package, bucket, {name: array.shape for name, array in given.items()})
+        reports = []
+        for number in [meant] if given or bucket is not None else range(len(plans)):
+            say(f"running {model} and {package} on {inputs_text(plans[number])}")
+            reports.append(verify(model, package, given, target, cpu, tolerance, random_seed, number))
+    report = next((item for item in reports if not item.ok), reports[0])
+    result = report.as_dict()
+    if len(reports) > 1:
+        result["buckets"] = [item.as_dict() for item in reports]
+    emit(_finite(result), json, lambda console: _show_all(console, reports))
     if not report.ok:
         if json:
             raise typer.Exit(1)
@@ -85,10 +98,16 @@ def _finite(value: object) -> dict[str, object]:
     return found
 
 
+def _show_all(console: Console, reports: Sequence[VerifyReport]) -> None:
+    for report in reports:
+        _show(console, report)
+
+
 def _show(console: Console, report: VerifyReport) -> None:
     place = report.target + (f" ({report.cpu})" if report.cpu else "")
+    package = f"{report.package} bucket {report.bucket}" if report.bucket else report.package
     console.print(
-        f"{report.package} on {place} against {report.reference}, tolerance {report.tolerance:g}",
+        f"{package} on {place} against {report.reference}, tolerance {report.tolerance:g}",
         markup=False,
     )
     rows = table("output", "shape", ">max abs", ">max rel", "")

@@ -39,6 +39,17 @@ def fix_dimensions(
                 dim.Clear()
 
 
+def symbolic_dimensions(proto: onnx.ModelProto, apart: Container[str] = ()) -> dict[str, list[str]]:
+    """The names of each input's dimensions, "" for a static one or one without a name.
+
+    apart: names of inputs that stand for constants.
+    """
+    return {
+        port.name: [dim.dim_param for dim in port.type.tensor_type.shape.dim]
+        for port in _runtime_inputs(proto, apart)
+    }
+
+
 def _runtime_inputs(proto: onnx.ModelProto, apart: Container[str]) -> list[onnx.ValueInfoProto]:
     constants = {tensor.name for tensor in proto.graph.initializer}
     return [port for port in proto.graph.input if port.name not in constants and port.name not in apart]

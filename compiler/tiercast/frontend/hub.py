@@ -10,8 +10,9 @@ import onnx_ir.passes.common as onnx_ir_passes
 from onnx import inliner, shape_inference
 
 from tiercast.errors import ModelError
-from tiercast.frontend.dimensions import fix_dimensions
+from tiercast.frontend.dimensions import fix_dimensions, symbolic_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
+from tiercast.frontend.shapes import note_symbols
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.support import check_support
@@ -36,6 +37,7 @@ def to_hub(
         proto, weights = light_copy(proto)
     proto = _inline(proto, origin)
     _check_operators(proto, weights, origin)
+    symbols = symbolic_dimensions(proto, apart=weights)
     fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = to_hub_opset(proto, origin)
     proto = _infer_shapes(proto, origin)
@@ -44,6 +46,7 @@ def to_hub(
     onnx_ir_passes.RemoveInitializersFromInputsPass()(model)
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     model.metadata_props["origin"] = origin
+    note_symbols(model, symbols)
     return model
 
 

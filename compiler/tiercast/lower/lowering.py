@@ -59,6 +59,7 @@ class GraphLowering:
         storage: StoragePlan,
         prefer: str | None = None,
         half_weights: bool = False,
+        weights: WeightsSegment | None = None,
     ) -> None:
         self.kept_f32: list[str] = []
         self._half_weights = half_weights
@@ -67,7 +68,7 @@ class GraphLowering:
         self.prepare_calls: list[KernelCall] = []
         self.prepared: list[Tensor] = []
         self.prepared_bytes = 0
-        self.weights = WeightsSegment()
+        self.weights = weights if weights is not None else WeightsSegment()
         self._decisions = decisions
         self._storage = storage
         self._prefer = prefer
@@ -228,19 +229,23 @@ def lower_graph(
     prefer: str | None = None,
     decisions: Decisions | None = None,
     half_weights: bool = False,
+    weights: WeightsSegment | None = None,
 ) -> Plan:
     """Lowers a physical model to a plan for `target` (its `has` decides the rows).
 
     decisions: what decides between algorithms; by default predictions alone. half_weights: constants that
-    bear it are stored in f16 and widened when a session opens; the plan's facts name the others.
+    bear it are stored in f16 and widened when a session opens; the plan's facts name the others. weights: a
+    segment for the constants, shared with other plans; the plan's own `weights` then stay empty.
 
     Raises GraphError where a node can't be lowered, naming the node and the rule.
     """
     storage = place_values(model.graph)
-    low = GraphLowering(decisions or Decisions(target), storage, prefer, half_weights)
+    low = GraphLowering(decisions or Decisions(target), storage, prefer, half_weights, weights)
     for node in model.graph:
         low.lower(node)
     plan = _Planner(model.graph, storage, low, target).plan()
+    if weights is None:
+        plan.weights = low.weights.tobytes()
     plan.facts |= {f"{KEPT}{index}": text for index, text in enumerate(low.kept_f32)}
     return plan
 
@@ -263,7 +268,6 @@ class _Planner:
         self._plan.prepare = [self._step(call) for call in self._low.prepare_calls]
         self._plan.prepared_bytes = self._low.prepared_bytes
         self._plan.steps = [self._step(call) for call in self._low.calls]
-        self._plan.weights = self._low.weights.tobytes()
         return self._plan
 
     def _place_ports(self) -> None:

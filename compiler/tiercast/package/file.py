@@ -15,10 +15,10 @@ import numpy as np
 import xxhash
 
 from tiercast.errors import PackageError
+from tiercast.lower.buckets import buckets_text
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port, Step, Tensor
 from tiercast.package import schema
 from tiercast.target import CORES
-from tiercast.text import shape_text
 
 MAGIC = b"TIERCAST"
 VERSION = 2
@@ -108,14 +108,6 @@ def read_package(path: Path) -> Plan:
             f"{path} holds {len(plans)} shape buckets, and one is wanted here: {buckets_text(plans)}"
         )
     return plans[0]
-
-
-def buckets_text(plans: Sequence[Plan]) -> str:
-    """The input shapes of each bucket: "0: image 1x3x256x256; 1: image 1x3x512x256"."""
-    return "; ".join(
-        f"{number}: {' '.join(f'{port.name} {shape_text(port.dims)}' for port in plan.inputs) or 'no inputs'}"
-        for number, plan in enumerate(plans)
-    )
 
 
 def _parts(plans: Plans) -> tuple[bytes, bytes, bytes, bytes]:
