@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers conformance zoo ops-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers conformance zoo ops-table tflite-table fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -81,6 +81,9 @@ zoo: setup ## convert other libraries' architectures, compare each with its fram
 
 ops-table: setup ## write docs/ops.md, the table of ops x back-ends x dtypes
 	$(RUN)/python tools/ops_table.py
+
+tflite-table: setup ## write the table of operators in docs/tflite.md
+	$(RUN)/python tools/tflite_table.py
 
 clean: ## remove what was built (the virtual environment stays)
 	rm -rf build demo

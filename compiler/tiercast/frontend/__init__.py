@@ -33,9 +33,9 @@ def formats() -> tuple[ModuleType, ...]:
 def load(source: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
     """Reads a model into the hub form: opset 23, static shapes.
 
-    source: a path (.onnx, .pt2), an onnx.ModelProto or onnx_ir.Model, a torch.export.ExportedProgram, a pair
-    (torch module, example inputs), or "module:factory" / "file.py:factory" of a function that returns such a
-    pair.
+    source: a path (.onnx, .pt2, .tflite...), an onnx.ModelProto or onnx_ir.Model, an ExportedProgram of
+    torch.export, a pair (torch module, example inputs), or "module:factory" / "file.py:factory" of a function
+    that returns such a pair.
     inputs: name -> shape; fixes named dimensions.
     Raises UsageError for a source nobody takes and for wrong inputs, ModelError for a model that can't be
     read.
