@@ -377,7 +377,9 @@ def _model_values(
     """Intermediate values of the imported model by name, computed by onnxruntime."""
     from tiercast.frontend import load, reference
 
-    model = load(source, {port.name: port.dims for port in plan.inputs})
+    shapes = {port.name: port.dims for port in plan.inputs}
+    dtypes = {port.name: port.dtype for port in plan.inputs}
+    model = load(source, shapes, dtypes=dtypes, check_import=False)
     known = set(model.graph.outputs)
     for node in model.graph:
         model.graph.outputs.extend(

@@ -139,14 +139,19 @@ def compile(
     calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
     records: Path | None = None,
+    dtypes: Mapping[str, str] | None = None,
+    check_import: bool = True,
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
-    source: a path (.onnx, .pt2), "module:factory" (a PyTorch module and its example inputs), an
-    `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.export.ExportedProgram`.
+    source: a path (.onnx, .pt2, .pt of TorchScript), "module:factory" (a PyTorch module and its example
+    inputs), an `onnx.ModelProto`, an `onnx_ir.Model`, a `torch.export.ExportedProgram` or a TorchScript
+    module.
     target: see `tiercast targets`. output: default `<model>.<target>.tcpkg` in the working folder.
     inputs: shapes that fix dynamic dimensions, {"image": (1, 3, 256, 256)}; several sizes of a dimension,
     {"image": (1, 3, (256, 512), 256)}, make a shape bucket of each combination, all in one package.
+    dtypes: element types of TorchScript's inputs that are not f32, {"ids": "s64"}.
+    check_import: compare what PyTorch's exporter made with eager PyTorch (see `frontend.load`).
     precision: "f32"; "f16": storage and arithmetic, for targets that have fp16; "f16-weights": half the
     package, computed in f32, for all targets.
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
@@ -157,7 +162,15 @@ def compile(
     not writable).
     """
     done = compile_buckets(
-        source, target, inputs, precision=precision, calibrate=calibrate, watch=watch, records=records
+        source,
+        target,
+        inputs,
+        precision=precision,
+        calibrate=calibrate,
+        watch=watch,
+        records=records,
+        dtypes=dtypes,
+        check_import=check_import,
     )
     path = Path(output) if output is not None else Path(f"{_stem(source, done[0].model)}.{target}.tcpkg")
     return write_package([item.plan for item in done], path)
@@ -172,6 +185,8 @@ def compile_buckets(
     calibrate: Sequence[Batch] | None = None,
     watch: Watch | None = None,
     records: Path | None = None,
+    dtypes: Mapping[str, str] | None = None,
+    check_import: bool = True,
 ) -> list[Compilation]:
     """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
 
@@ -191,6 +206,8 @@ def compile_buckets(
             watch=watch,
             records=records,
             weights=segment,
+            dtypes=dtypes,
+            check_import=check_import,
         )
 
     done = [compile_bucket(first_shapes(wanted))]
@@ -228,6 +245,8 @@ def compile_plan(
     records: Path | Records | None = None,
     wanted: Mapping[str, str] | None = None,
     weights: WeightsSegment | None = None,
+    dtypes: Mapping[str, str] | None = None,
+    check_import: bool = True,
 ) -> Compilation:
     """Like `compile`, without writing and for one choice of shapes.
 
@@ -238,7 +257,8 @@ def compile_plan(
     """
     chosen = resolve(target)
     check_precision(precision, chosen)
-    model = load(source, {name: tuple(dims) for name, dims in (inputs or {}).items()})
+    shapes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
+    model = load(source, shapes, dtypes=dtypes, check_import=check_import)
     check(model, "loaded")
     if watch:
         watch("load", model)

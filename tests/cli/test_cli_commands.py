@@ -43,6 +43,23 @@ def test_compile(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
     assert "<svg" in html and "fuse_activation" in html and "http" not in html
 
 
+def test_compile_torchscript_says_what_it_does(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
+    torch.jit.trace(torch.nn.Embedding(9, 4).eval(), torch.zeros(1, 2, dtype=torch.int64)).save(
+        tmp_path / "net.pt"
+    )
+    words = ["compile", f"{tmp_path}/net.pt", "-o", f"{tmp_path}/x.tcpkg", "--input", "input:1x5:s64"]
+    assert call(words) == 0
+    assert "torch.export" in capfd.readouterr().err
+    assert call([*words, "--json"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err == "" and json.loads(captured.out)["steps"] >= 1
+
+
 def test_compile_in_half_precision_measures_ranges(
     capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:

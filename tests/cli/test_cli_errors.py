@@ -93,6 +93,16 @@ def test_malformed_run_options(capsys: pytest.CaptureFixture[str], package: Path
     message(capsys, "run", str(package), *words, code=USAGE)
 
 
+@pytest.mark.parametrize("shape", ["image", ":1x3", "image:"])
+def test_malformed_shapes(capsys: pytest.CaptureFixture[str], model: Path, shape: str) -> None:
+    assert "NAME:SHAPE[:DTYPE]" in message(capsys, "compile", str(model), "--input", shape, code=USAGE)
+
+
+def test_an_element_type_that_is_not_the_models(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    text = message(capsys, "compile", str(model), "--input", f"{SHAPE}:s64", code=USAGE)
+    assert "'image' is f32 in the model, not s64" in text
+
+
 def test_open_dimensions_name_the_flag(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     assert "--input image:1x3x256x256" in message(capsys, "compile", str(model), code=REFUSED)
 

@@ -118,7 +118,7 @@ def test_a_factory_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("nowhere:make", UsageError, "'nowhere' can't be imported"),
         ("absent.pt2", ModelError, "there is no file"),
-        ("weights.pth", UsageError, "no graph"),
+        ("absent.pth", ModelError, "there is no file"),
     ],
 )
 def test_sources_that_can_not_be_read(source: str, error: type[Exception], match: str) -> None:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[
-        str, typer.Argument(help='model.onnx, model.pt2, or "file.py:factory" (module and example inputs).')
+        str,
+        typer.Argument(
+            help="model.onnx, model.pt2, model.pt (TorchScript, with --input), or "
+            '"file.py:factory" (PyTorch module and example inputs).'
+        ),
     ],
     target: Annotated[str, typer.Option("--target", "-t", help="See `tiercast targets`.")] = "host",
     output: Annotated[
@@ -34,8 +38,9 @@ def command(
         list[str] | None,
         typer.Option(
             "--input",
-            metavar="NAME:SHAPE",
-            help="Fix an input's shape: NAME:1x3x256x256. Several sizes make shape buckets in one package: "
+            metavar="NAME:SHAPE[:DTYPE]",
+            help="Fix an input's shape: NAME:1x3x256x256 (TorchScript: with the element type where it is not "
+            "f32, NAME:1x16:s64). Several sizes make shape buckets in one package: "
             "a list 256,384,512, a range 256..512 (doubling) or 256..512/128 (steps).",
         ),
     ] = None,
@@ -67,6 +72,14 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="Measured times of `tiercast tune` to use instead of the target's."),
     ] = None,
+    check_import: Annotated[
+        bool,
+        typer.Option(
+            "--check-import/--no-check-import",
+            help="Compare what PyTorch's exporter made with eager PyTorch, every dynamic dimension at a "
+            "second size too.",
+        ),
+    ] = True,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report of the compilation here.")] = None,
     json: Json = False,
 ) -> None:
@@ -75,7 +88,7 @@ def command(
     Example: tiercast compile seg.onnx --target linux-arm64 -o seg.tcpkg --input image:1x3x256x256
     """
     from tiercast.calibration import read_batches
-    from tiercast.frontend.shapes import has_buckets, parse_shapes
+    from tiercast.frontend.shapes import has_buckets, parse_dtypes, parse_shapes
     from tiercast.ir.edit import static_shape
     from tiercast.ir.print import to_text
     from tiercast.package.file import write_package
@@ -90,7 +103,7 @@ def command(
         raise UsageError(
             "--print-after, --save-after and --report show one shape; give --input one size each"
         )
-    with progress(f"reading {model}") as say:
+    with progress(f"reading {model}", quiet=json) as say:
 
         def watch(stage: str, graph: ir.Model) -> None:
             port = " ".join(shape_text(static_shape(value) or ()) for value in graph.graph.inputs[:2])
@@ -111,6 +124,8 @@ def command(
             calibrate=batches,
             watch=watch,
             records=records,
+            dtypes=parse_dtypes(inputs),
+            check_import=check_import,
         )
         done = buckets[0]
         plans = [item.plan for item in buckets]

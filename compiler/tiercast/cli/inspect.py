@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Bucket, Inputs, Json, emit, parse_shapes, pick_plan, progress, table
+from tiercast.cli.output import (
+    Bucket,
+    Inputs,
+    Json,
+    emit,
+    parse_dtypes,
+    parse_shapes,
+    pick_plan,
+    progress,
+    table,
+)
 from tiercast.errors import UsageError
 from tiercast.text import bytes_text, shape_text
 
@@ -53,7 +63,7 @@ def command(
         emit(found, json, lambda console: _show_package(console, found, refusals, decisions, memory))
     else:
         assert what is not None
-        model = _model(what, after, target, parse_shapes(inputs))
+        model = _model(what, after, target, inputs)
         facts = model_facts(model)
         if after is not None:
             from tiercast.ir.print import to_text
@@ -131,13 +141,14 @@ def _port(value: ir.Value) -> dict[str, Any]:
     return {"name": value.name, "dtype": str(value.dtype), "shape": [dim for dim in value.shape or ()]}
 
 
-def _model(source: str, after: str | None, target: str, shapes: dict[str, tuple[int, ...]]) -> ir.Model:
+def _model(source: str, after: str | None, target: str, inputs: list[str] | None) -> ir.Model:
     from tiercast.frontend import load
     from tiercast.pipeline import check_stage_name, compile_plan
 
+    shapes, dtypes = parse_shapes(inputs), parse_dtypes(inputs)
     with progress(f"reading {source}"):
         if after is None:
-            return load(source, shapes)
+            return load(source, shapes, dtypes=dtypes)
         caught: list[ir.Model] = []
         stop = check_stage_name(after)
 
@@ -145,7 +156,7 @@ def _model(source: str, after: str | None, target: str, shapes: dict[str, tuple[
             if stage == stop:
                 caught.append(model.clone())
 
-        compile_plan(source, target, shapes, watch=watch)
+        compile_plan(source, target, shapes, watch=watch, dtypes=dtypes)
         return caught[0]
 
 

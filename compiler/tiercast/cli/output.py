@@ -15,11 +15,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from tiercast.errors import TiercastError, UsageError
+from tiercast.progress import listening
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", help="Fix an input's shape: NAME:1x3x256x256.", metavar="NAME:SHAPE"),
+    typer.Option(
+        "--input",
+        help="Fix an input's shape: NAME:1x3x256x256. TorchScript also needs element types other than f32: "
+        "NAME:1x16:s64.",
+        metavar="NAME:SHAPE[:DTYPE]",
+    ),
 ]
 Bucket = Annotated[
     int | None,
@@ -48,14 +54,19 @@ def emit_error(error: TiercastError, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress(first: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what is being done.
+def progress(first: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being done, now and as the work reports it (`tiercast.progress`).
 
-    Anything libraries print meanwhile goes to stderr too.
+    Anything libraries print meanwhile goes to stderr too. quiet: no line.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(file=sys.stderr, highlight=False, quiet=quiet)
     with contextlib.redirect_stdout(sys.stderr), console.status(escape(first)) as status:
-        yield lambda text: status.update(escape(text))
+
+        def say(text: str) -> None:
+            status.update(escape(text))
+
+        with listening(say):
+            yield say
 
 
 def table(*columns: str) -> Table:
@@ -78,6 +89,13 @@ def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
             f"--input {' '.join(texts or ())}: only `tiercast compile` takes several sizes; give one"
         )
     return shapes.first_shapes(found)
+
+
+def parse_dtypes(texts: Sequence[str] | None) -> dict[str, str]:
+    """{"ids": "s64"} from ["ids:1x16:s64"]: the element types that are given."""
+    from tiercast.frontend import shapes
+
+    return shapes.parse_dtypes(texts)
 
 
 def pick_plan(package: Path, bucket: int | None, shapes: Mapping[str, Sequence[int]] | None = None) -> int:

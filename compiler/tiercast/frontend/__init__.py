@@ -1,7 +1,8 @@
 """Reading models. One file per format, found by listing this folder; all hand over the same form (`hub`).
 
 A format module has TAKES (what it takes, for errors), `accepts(source)`, `read(source, inputs)`, and for
-`verify` REFERENCE (whose arithmetic it is) with `reference(source)`.
+`verify` REFERENCE (whose arithmetic it is) with `reference(source)`. A module whose `read` takes keyword
+options of `load` names them in OPTIONS.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import onnx_ir as ir
 
 from tiercast.errors import UsageError
 from tiercast.frontend.finite import check_constants
+from tiercast.ops.pointwise import KINDS
 
 Reference = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
@@ -30,19 +32,46 @@ def formats() -> tuple[ModuleType, ...]:
     return tuple(module for module in modules if hasattr(module, "accepts"))
 
 
-def load(source: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def load(
+    source: Any,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    check_import: bool = True,
+) -> ir.Model:
     """Reads a model into the hub form: opset 23, static shapes.
 
-    source: a path (.onnx, .pt2, .tflite...), an onnx.ModelProto or onnx_ir.Model, an ExportedProgram of
-    torch.export, a pair (torch module, example inputs), or "module:factory" / "file.py:factory" of a function
-    that returns such a pair.
-    inputs: name -> shape; fixes named dimensions.
+    source: a path (.onnx, .pt2, .pt, .tflite...), an onnx.ModelProto or onnx_ir.Model, an ExportedProgram of
+    torch.export, a TorchScript module, a pair (torch module, example inputs), or "module:factory" /
+    "file.py:factory" of a function that returns such a pair.
+    inputs: name -> shape; fixes named dimensions, and says what TorchScript does not.
+    dtypes: name -> "f32", "f16", "s8", "u8", "s32", "s64" or "bool", for inputs whose model holds none
+    (TorchScript); f32 by default. For others it must be what the model says.
+    check_import: where a framework's exporter did the conversion (PyTorch), compare its result with the
+    framework's own on one input, and at a second size of every dynamic dimension.
     Raises UsageError for a source nobody takes and for wrong inputs, ModelError for a model that can't be
-    read.
+    read, or whose conversion is wrong.
     """
-    model: ir.Model = _format_of(source).read(source, inputs)
+    module = _format_of(source)
+    options = {"dtypes": dtypes, "check_import": check_import}
+    taken = {name: options[name] for name in getattr(module, "OPTIONS", ())}
+    model: ir.Model = module.read(source, inputs, **taken)
+    _check_dtypes(model, dtypes or {})
     check_constants(model)
     return model
+
+
+def _check_dtypes(model: ir.Model, dtypes: Mapping[str, str]) -> None:
+    ports = {value.name: value for value in model.graph.inputs}
+    for name, wanted in dtypes.items():
+        if name not in ports:
+            raise UsageError(
+                f"there is no input {name!r}; the model's inputs are {', '.join(map(str, ports))}"
+            )
+        kind = ports[name].dtype
+        has = KINDS.get(kind, str(kind)) if kind is not None else "unknown"
+        if has != wanted:
+            raise UsageError(f"input {name!r} is {has} in the model, not {wanted}")
 
 
 def reference(source: Any) -> tuple[str, Reference]:

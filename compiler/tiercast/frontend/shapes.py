@@ -20,15 +20,19 @@ MOST_BUCKETS = 64  # also the runtime's limit of one package
 Sizes = int | Sequence[int]
 Shapes = Mapping[str, Sequence[Sizes]]
 _SYMBOLS = "input symbols"
+DTYPES = ("f32", "f16", "s8", "u8", "s32", "s64", "bool")
 
 
 def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[Sizes, ...]]:
     """{"image": (1, 3, (256, 512), 256)} from ["image:1x3x256..512x256"]; UsageError on another form."""
     shapes: dict[str, tuple[Sizes, ...]] = {}
     for text in texts or ():
-        name, colon, dims = text.rpartition(":")
-        if not colon or not name or not dims:
-            raise UsageError(f"--input {text!r} is not NAME:SHAPE, for example image:1x3x256x256")
+        name, _, dims = _split_dtype(text)[0].rpartition(":")
+        if not name or not dims:
+            raise UsageError(
+                f"--input {text!r} is not NAME:SHAPE[:DTYPE], for example image:1x3x256x256 or ids:1x16:s64; "
+                f"element types are {', '.join(DTYPES)}"
+            )
         if name in shapes:
             raise UsageError(
                 f"--input gives {name!r} twice; several sizes go into one: image:1x3x256,512x256,512"
@@ -36,6 +40,17 @@ def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[Sizes, ...]]:
         sizes = [_parse_sizes(dim, text) for dim in dims.lower().split("x")]
         shapes[name] = tuple(item[0] if len(item) == 1 else item for item in sizes)
     return shapes
+
+
+def parse_dtypes(texts: Sequence[str] | None) -> dict[str, str]:
+    """{"ids": "s64"} from ["ids:1x16:s64", "x:1x3x8x8"]: of the inputs whose element type is given."""
+    found = [_split_dtype(text) for text in texts or ()]
+    return {rest.rpartition(":")[0]: dtype for rest, dtype in found if dtype}
+
+
+def _split_dtype(text: str) -> tuple[str, str]:
+    rest, _, last = text.rpartition(":")
+    return (rest, last) if last in DTYPES else (text, "")
 
 
 def first_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:

@@ -17,12 +17,13 @@ def check(
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
     precision: str = "f32",
+    dtypes: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Compiles a model as far as it goes: every refusal, every fall-back, and where each operator runs.
 
-    source, target, inputs, precision: as `compile` takes them; weights may be untrained. With f16 no ranges
-    are measured, so what overflows is not known yet.
+    source, target, inputs, precision, dtypes: as `compile` takes them; weights may be untrained. With f16 no
+    ranges are measured, so what overflows is not known yet.
     Raises UsageError for a source nobody takes, unknown targets and precisions, ModelError for one that can't
     be read at all; whatever else the model breaks is in the report's `missing`.
     """
-    return assemble(walk(source, target, inputs or {}, precision))
+    return assemble(walk(source, target, inputs or {}, precision, dtypes or {}))

@@ -54,13 +54,19 @@ class Walk:
     copies: list[str] = field(default_factory=list)
 
 
-def walk(source: Any, target: str, inputs: Mapping[str, Sequence[int]], precision: str) -> Walk:
+def walk(
+    source: Any,
+    target: str,
+    inputs: Mapping[str, Sequence[int]],
+    precision: str,
+    dtypes: Mapping[str, str],
+) -> Walk:
     """Loads, runs all stages and lowers node by node; see `preflight.check` for the arguments and errors."""
     chosen = resolve(target)
     check_precision(precision, chosen)
     found = Walk(str(source) if isinstance(source, str) else type(source).__name__, chosen, precision)
     with collect() as refused:
-        model = _load(source, inputs, refused)
+        model = _load(source, inputs, dtypes, refused)
         if model is not None:
             found.nodes = [_origin(node) for node in runtime_nodes(model.graph)]
             inputs_before = {value.name for value in model.graph.inputs}
@@ -82,9 +88,12 @@ def _origin(node: ir.Node) -> Origin:
     return Origin(operator_of(node), name_of(node), tuple(value.name or "" for value in node.outputs))
 
 
-def _load(source: Any, inputs: Mapping[str, Sequence[int]], refused: list[Refusal]) -> ir.Model | None:
+def _load(
+    source: Any, inputs: Mapping[str, Sequence[int]], dtypes: Mapping[str, str], refused: list[Refusal]
+) -> ir.Model | None:
     try:
-        return load(source, {name: tuple(dims) for name, dims in inputs.items()})
+        shapes = {name: tuple(dims) for name, dims in inputs.items()}
+        return load(source, shapes, dtypes=dtypes, check_import=False)
     except UsageError:
         raise
     except UnsupportedError as error:  # a reader that can't go on behind operators it does not know
