@@ -35,6 +35,7 @@ from tiercast.passes.fuse_inverted_residual import fuse_inverted_residual
 from tiercast.passes.fuse_layer_norm import fuse_layer_norm
 from tiercast.passes.fuse_pad import fuse_pad
 from tiercast.passes.fuse_pointwise import fuse_pointwise
+from tiercast.passes.fuse_repeat import fuse_repeat
 from tiercast.passes.fuse_residual import fuse_residual
 from tiercast.passes.fuse_resize import fuse_resize
 from tiercast.passes.fuse_scale import fuse_scale
@@ -90,6 +91,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fold_constants, "imported"),
     Stage(split_composites, "imported"),
     Stage(remove_identities, "imported"),
+    Stage(fuse_repeat, "imported"),
     Stage(fold_batch_norm, "simplified"),
     Stage(fuse_layer_norm, "simplified"),
     Stage(fuse_softmax, "simplified"),

@@ -14,6 +14,7 @@ import pytest
 from tiercast import compile, verify
 from tiercast.errors import ModelError, UsageError
 from tiercast.frontend import load, tf_files
+from tiercast.pipeline import compile_plan
 
 pytestmark = [
     pytest.mark.native,
@@ -51,6 +52,16 @@ def test_packages_compute_what_tensorflow_does(name: str, models: Path, tmp_path
     assert report.reference == "TensorFlow"
     assert [item.name for item in report.outputs] == outputs
     assert report.ok, report.outputs
+
+
+@pytest.mark.parametrize("file", ["vision.keras", "vision"])
+def test_plans_move_no_layouts(file: str, models: Path) -> None:
+    """The model's NHWC is the order that kernels want: what tf2onnx transposes comes together again."""
+    done = compile_plan(f"{models}/{file}", inputs={"image": IMAGE})
+    found = [node.op_type for node in done.model.graph]
+    assert "Copy" not in found and found.count("Resize2d") == 2  # and repeated pixels are an enlargement
+    assert found.count("Conv2d") + found.count("DepthwiseConv2d") == 5  # batch norms are folded
+    assert found.count("Pointwise") == 1  # the squeeze-excite block's product with gelu behind it
 
 
 WRONG: dict[str, tuple[str, dict[str, Sequence[int]], type[Exception], str]] = {

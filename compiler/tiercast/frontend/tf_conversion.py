@@ -26,7 +26,15 @@ def to_onnx(
     at once. Raises ModelError with every node that tf2onnx fails on.
     """
     from tf2onnx import optimizer, tfonnx
+    from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
+    from tf2onnx.optimizer.einsum_optimizer import EinsumOptimizer
+    from tf2onnx.optimizer.identity_optimizer import IdentityOptimizer
+    from tf2onnx.optimizer.loop_optimizer import LoopOptimizer
 
+    # Not its optimiser of transposes: assign_layout leaves none where they are; moved about they hide what
+    # a model computes.
+    wanted = (ConstFoldOptimizer, LoopOptimizer, IdentityOptimizer, EinsumOptimizer)
+    rewrite = {optimiser.__name__: optimiser for optimiser in wanted}
     with _failures() as failed:
         try:
             made = tfonnx.process_tf_graph(
@@ -37,7 +45,7 @@ def to_onnx(
                 output_names=list(outputs),
                 tensors_to_rename=dict(names),
             )
-            proto = optimizer.optimize_graph(made, catch_errors=True).make_model(origin)
+            proto = optimizer.optimize_graph(made, catch_errors=True, optimizers=rewrite).make_model(origin)
         except Exception as error:  # tf2onnx raises whatever its handlers meet
             nodes = "\n".join(f"  {node}" for node in failed) or f"  {_first_line(error)}"
             raise ModelError(f"{origin}: tf2onnx can't convert\n{nodes}") from error

@@ -38,19 +38,23 @@ def fuse_recurrences(proto: onnx.ModelProto) -> list[str]:
     shapes = _shapes(proto)
     constants = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer}
     fused: list[str] = []
-    nodes: list[NodeProto] = []
-    for node in proto.graph.node:
-        if not _fold(node, constants) and node.op_type == "Loop":
-            loop = _loop(node, constants, shapes)
-            made = _recurrence(loop, proto) if loop is not None else None
-            if made is not None:
-                fused.append(node.name)
-                nodes += made
-                continue
-        nodes.append(node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
+    for node in list(proto.graph.node):
+        if _fold(node, constants) or node.op_type != "Loop":
+            continue
+        loop = _loop(node, constants, shapes)
+        made = _recurrence(loop, proto) if loop is not None else None
+        if made is not None:
+            fused.append(node.name)
+            _replace(proto, node, made)
+            shapes = _shapes(proto)  # of what follows: inference does not see through loops
     return fused
+
+
+def _replace(proto: onnx.ModelProto, node: NodeProto, made: Sequence[NodeProto]) -> None:
+    nodes = list(proto.graph.node)
+    at = next(index for index, item in enumerate(nodes) if item is node or item == node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*nodes[:at], *made, *nodes[at + 1 :]])
 
 
 def _shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

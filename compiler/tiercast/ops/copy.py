@@ -107,30 +107,34 @@ def _transpose(node: ir.Node, layout: Layouter) -> None:
 
 
 def _expand(node: ir.Node, layout: Layouter) -> None:
+    """Keeps the input's order; new axes lead."""
     x, wanted = node.inputs[0], constant_ints(node, layout, 1, "shape")
     assert x is not None
-    dims_out = np.broadcast_shapes(layout.shape(x), tuple(wanted))
-    dims = (1,) * (len(dims_out) - len(layout.shape(x))) + layout.shape(x)
-    axes = [
-        (out, 0 if own == 1 else step)
-        for out, own, step in zip(dims_out, dims, dense_strides(dims), strict=True)
-    ]
-    layout.bind(node.outputs[0], emit_copy(layout, layout.plain(x), axes, dims_out))
+    dims, perm = layout.shape(x), layout.perm(x)
+    dims_out = np.broadcast_shapes(dims, tuple(wanted))
+    new = len(dims_out) - len(dims)
+    order = [*range(new), *(axis + new for axis in perm)]
+    held = [dims[axis] for axis in perm]
+    axes = [(dims_out[axis], 0) for axis in range(new)]
+    for axis, step in zip(perm, dense_strides(held), strict=True):
+        axes.append((dims_out[axis + new], 0 if dims[axis] == 1 else step))
+    made = emit_copy(layout, layout.as_perm(x, perm), axes, [dims_out[axis] for axis in order])
+    layout.bind(node.outputs[0], made, order)
 
 
 def _tile(node: ir.Node, layout: Layouter) -> None:
+    """Keeps the input's order."""
     x, repeats = node.inputs[0], constant_ints(node, layout, 1, "repeats")
     assert x is not None
-    dims = layout.shape(x)
+    dims, perm = layout.shape(x), layout.perm(x)
+    held = [dims[axis] for axis in perm]
     axes = [
-        axis
-        for times, dim, step in zip(repeats, dims, dense_strides(dims), strict=True)
-        for axis in ((times, 0), (dim, step))
+        part
+        for axis, step in zip(perm, dense_strides(held), strict=True)
+        for part in ((repeats[axis], 0), (dims[axis], step))
     ]
-    made = emit_copy(
-        layout, layout.plain(x), axes, [dim * times for dim, times in zip(dims, repeats, strict=True)]
-    )
-    layout.bind(node.outputs[0], made)
+    made = emit_copy(layout, layout.as_perm(x, perm), axes, [dims[axis] * repeats[axis] for axis in perm])
+    layout.bind(node.outputs[0], made, perm)
 
 
 def _depth_to_space(node: ir.Node, layout: Layouter) -> None:

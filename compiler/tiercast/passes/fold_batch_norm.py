@@ -16,31 +16,33 @@ _PRODUCERS = ("Conv", "ConvTranspose", "Gemm")
 
 @dataclass(frozen=True)
 class _Affine:
-    """y = scale * x + shift per output channel; `source` is x."""
+    """y = scale * x + shift per channel; `source` is x, `axis` its channel axis."""
 
     source: ir.Value
     scale: np.ndarray
     shift: np.ndarray
+    axis: int
 
 
 def fold_batch_norm(model: ir.Model) -> PassReport:
     """Folds BatchNormalization and constant per-channel Mul, Div, Add, Sub into the weights before them, in
     place.
 
-    The producer takes over the name of the folded node's output.
+    Transposes between them are looked through, since TensorFlow's channels come last. What the node reads
+    takes over the name of its output.
     """
     report = PassReport("fold_batch_norm")
     for node in list(model.graph):
-        affine = _affine(node)
-        producer = affine.source.producer() if affine is not None else None
-        if affine is None or producer is None or producer.domain or producer.op_type not in _PRODUCERS:
+        found = _affine(node)
+        if found is None:
             continue
+        affine, producer = found
         refusal = _refusal(producer, affine)
         if refusal is not None:
             report.refuse(node, refusal)
             continue
         _fold(model.graph, producer, affine)
-        take_over(node.outputs[0], producer.outputs[0])
+        take_over(node.outputs[0], affine.source)
         erase(model.graph, [node])
         report.apply(node, f"folded into {producer.op_type} {producer.name!r}")
     remove_dead(model.graph)
@@ -48,7 +50,7 @@ def fold_batch_norm(model: ir.Model) -> PassReport:
 
 
 def _refusal(producer: ir.Node, affine: _Affine) -> str | None:
-    if only_user(producer.outputs[0]) is None:
+    if any(only_user(value) is None for value in _behind(affine.source)):
         return f"the {producer.op_type}'s result is used elsewhere too"
     if array(producer.inputs[1]) is None:
         return f"the {producer.op_type}'s weights are not constant"
@@ -64,14 +66,48 @@ def _refusal(producer: ir.Node, affine: _Affine) -> str | None:
     return None
 
 
-def _affine(node: ir.Node) -> _Affine | None:
+def _affine(node: ir.Node) -> tuple[_Affine, ir.Node] | None:
+    """What the node computes, where that is per channel of a producer's result, and the producer."""
     if node.domain != "":
         return None
     if node.op_type == "BatchNormalization":
-        return _batch_norm(node)
-    if node.op_type in ("Mul", "Div", "Add", "Sub") and len(node.inputs) == 2:
-        return _arithmetic(node)
-    return None
+        affine = _batch_norm(node)
+    elif node.op_type in ("Mul", "Div", "Add", "Sub") and len(node.inputs) == 2:
+        affine = _arithmetic(node)
+    else:
+        return None
+    producer = _behind(affine.source)[-1].producer() if affine is not None else None
+    if affine is None or producer is None or producer.domain or producer.op_type not in _PRODUCERS:
+        return None
+    return (affine, producer) if affine.axis == _channel_axis(affine.source) else None
+
+
+def _behind(value: ir.Value) -> list[ir.Value]:
+    """The value, and those that it is a transpose of; the last comes from something else."""
+    found = [value]
+    while True:
+        producer = found[-1].producer()
+        if (
+            producer is None
+            or producer.domain
+            or producer.op_type != "Transpose"
+            or producer.inputs[0] is None
+        ):
+            return found
+        found.append(producer.inputs[0])
+
+
+def _channel_axis(value: ir.Value) -> int:
+    """Where the channels are that the last of `_behind` has on axis 1."""
+    axis = 1
+    for item in reversed(_behind(value)[:-1]):
+        node = item.producer()
+        assert node is not None and item.shape is not None
+        perm = (
+            node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(item.shape))[::-1]
+        )
+        axis = list(perm).index(axis)
+    return axis
 
 
 def _batch_norm(node: ir.Node) -> _Affine | None:
@@ -86,7 +122,7 @@ def _batch_norm(node: ir.Node) -> _Affine | None:
     gamma, beta, mean, variance = wide
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     scale = gamma / np.sqrt(variance + epsilon)
-    return _Affine(source, scale, beta - mean * scale)
+    return _Affine(source, scale, beta - mean * scale, 1)
 
 
 def _arithmetic(node: ir.Node) -> _Affine | None:
@@ -97,31 +133,30 @@ def _arithmetic(node: ir.Node) -> _Affine | None:
             continue
         if static_shape(source) != static_shape(node.outputs[0]) or (node.op_type == "Div" and index == 1):
             return None
-        vector = _per_channel(data, static_shape(source) or ())
+        axis = _channel_axis(source)
+        vector = _per_channel(data, static_shape(source) or (), axis)
         if vector is None:
             return None
         one, zero = np.ones_like(vector), np.zeros_like(vector)
         if node.op_type == "Mul":
-            return _Affine(source, vector, zero)
+            return _Affine(source, vector, zero, axis)
         if node.op_type == "Div":
-            return _Affine(source, one / vector, zero) if np.all(vector) else None
+            return _Affine(source, one / vector, zero, axis) if np.all(vector) else None
         if node.op_type == "Add":
-            return _Affine(source, one, vector)
-        return _Affine(source, one, -vector) if index == 0 else _Affine(source, -one, vector)
+            return _Affine(source, one, vector, axis)
+        sign = 1 if index == 0 else -1
+        return _Affine(source, sign * one, -sign * vector, axis)
     return None
 
 
-_CHANNEL_AXIS = 1  # of Conv's and ConvTranspose's [N,C,...] as of Gemm's [M,N]
-
-
-def _per_channel(data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """`data` as one float64 per channel when it broadcasts to `shape` along the channels only."""
+def _per_channel(data: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray | None:
+    """`data` as one float64 per channel when it broadcasts to `shape` along the channel axis only."""
     if data.ndim > len(shape) or len(shape) < 2:
         return None
     dims = (1,) * (len(shape) - data.ndim) + data.shape
-    if any(size != 1 for index, size in enumerate(dims) if index != _CHANNEL_AXIS):
+    if any(size != 1 for index, size in enumerate(dims) if index != axis):
         return None
-    return np.broadcast_to(data.astype(np.float64).reshape(-1), (shape[_CHANNEL_AXIS],)).copy()
+    return np.broadcast_to(data.astype(np.float64).reshape(-1), (shape[axis],)).copy()
 
 
 def _fold(graph: ir.Graph, producer: ir.Node, affine: _Affine) -> None:
