@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as onnx_ir_passes
-from onnx import inliner, shape_inference
+from onnx import inliner
 
 from tiercast.errors import ModelError
 from tiercast.frontend.dimensions import fix_dimensions, symbolic_dimensions
@@ -15,6 +15,7 @@ from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
 from tiercast.frontend.shapes import note_symbols
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
 from tiercast.ir.refusals import Refusal, refuse
+from tiercast.ir.shapes import infer_shapes
 from tiercast.ir.support import check_support
 from tiercast.ir.weights import Weights, give_back, light_copy
 from tiercast.ops.registry import legalizers
@@ -83,8 +84,8 @@ def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
         if node.domain == "" and node.op_type not in legalizers() and has_body(node.op_type, HUB_OPSET):
             add_default_attributes(node, HUB_OPSET)
     try:
-        return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+        return infer_shapes(proto, strict=True)
     except Exception as error:
         rule = f"the model's shapes contradict each other: {error}"
         refuse(ModelError(f"{origin}: {rule}"), [Refusal("", "", rule)])
-    return shape_inference.infer_shapes(proto, data_prop=True)
+    return infer_shapes(proto)

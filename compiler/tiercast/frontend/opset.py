@@ -17,6 +17,7 @@ from onnx import defs, inliner, version_converter
 
 from tiercast.errors import ModelError
 from tiercast.ir.composites import add_default_attributes, has_body
+from tiercast.ir.shapes import infer_shapes
 
 HUB_OPSET = 23
 OLDEST_OPSET = 7  # below, broadcasting was another language
@@ -72,7 +73,7 @@ def _up(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
     try:
         if opset < _HANDOVER_OPSET:
             proto = version_converter.convert_version(proto, _HANDOVER_OPSET)
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        proto = infer_shapes(proto)
         onnxscript_converter.convert_version(proto, HUB_OPSET)
     except Exception as error:  # RuntimeError, ConvertError, VersionConverterError
         raise ModelError(f"{origin}: opset {opset} can't be converted to {HUB_OPSET}: {error}") from error

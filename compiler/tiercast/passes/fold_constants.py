@@ -10,12 +10,22 @@ import onnx_ir.passes.common as onnx_ir_passes
 from tiercast.errors import ModelError
 from tiercast.ir.edit import array, like, new_constant, static_shape, take_over
 from tiercast.ir.report import PassReport
+from tiercast.ir.shapes import infer_shapes
 from tiercast.ir.support import runtime_nodes
 from tiercast.ir.weights import HEAVY_BYTES, Weights, give_back, light_proto
 
 # Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames
-# values, and the Pad fusions come later, on physical nodes, where reflect and edge pads fuse as well.
-_SKIPPED = ["fuse_qkv", "fuse_pad_into_conv", "fuse_pad_into_pool", "fuse_consecutive_reduce_unsqueeze"]
+# values, attention fusions write operators of another domain than ONNX's, and the Pad fusions come later, on
+# physical nodes, where reflect and edge pads fuse as well.
+_SKIPPED = [
+    "fuse_qkv",
+    "fuse_attention",
+    "fuse_gqa",
+    "fuse_rope",
+    "fuse_pad_into_conv",
+    "fuse_pad_into_pool",
+    "fuse_consecutive_reduce_unsqueeze",
+]
 
 
 def fold_constants(model: ir.Model) -> PassReport:
@@ -123,7 +133,7 @@ def _known_or_zeros(value: ir.Value) -> np.ndarray:
 
 
 def _adopt(model: ir.Model, proto: onnx.ModelProto, weights: Weights) -> None:
-    folded = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    folded = ir.from_proto(infer_shapes(proto))
     give_back(folded, weights)
     onnx_ir_passes.RemoveInitializersFromInputsPass()(folded)
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(folded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as onnx_ir_passes
 from onnx import inliner
@@ -12,6 +11,7 @@ from onnx import inliner
 from tiercast.ir.composites import add_default_attributes, has_body
 from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport
+from tiercast.ir.shapes import infer_shapes
 from tiercast.ir.support import runtime_nodes
 from tiercast.ops.registry import legalizers
 from tiercast.passes.attention import expand_attention
@@ -68,6 +68,6 @@ def _expand(model: ir.Model, op_types: set[str]) -> None:
     names = [("", op_type) for op_type in sorted(op_types)]
     proto = inliner.inline_selected_functions(proto, names, inline_schema_functions=True)
     del proto.functions[:]
-    expanded = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    expanded = ir.from_proto(infer_shapes(proto))
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(expanded)
     model.graph = expanded.graph
