@@ -41,6 +41,8 @@ from tiercast.passes.fuse_resize import fuse_resize
 from tiercast.passes.fuse_scale import fuse_scale
 from tiercast.passes.fuse_softmax import fuse_softmax
 from tiercast.passes.fuse_statistics import fuse_statistics
+from tiercast.passes.move_quantization import move_quantization
+from tiercast.passes.quantize_operators import quantize_operators
 from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
@@ -95,6 +97,8 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fold_batch_norm, "simplified"),
     Stage(fuse_layer_norm, "simplified"),
     Stage(fuse_softmax, "simplified"),
+    Stage(move_quantization, "simplified"),
+    Stage(quantize_operators, "quantized"),
     # physical ops, memory order decided
     Stage(assign_layout, "laid_out"),
     Stage(remove_copies, "laid_out"),
@@ -267,7 +271,7 @@ def compile_plan(
     known = records if isinstance(records, Records) else find_records(chosen, records)
     done = Compilation(model, Plan(target), chosen, Decisions(chosen, known, wanted))
     for stage in STAGES:
-        if stage.run is assign_layout and precision == "f16":
+        if stage.run is move_quantization and precision == "f16":
             _request_half(done, calibrate)
         _run_stage(stage, done, watch)
     started = time.perf_counter()
@@ -283,7 +287,17 @@ def compile_plan(
     }
     done.plan.facts["precision"] = precision
     done.plan.facts |= done.decisions.facts()
+    done.plan.facts |= _integer_facts(done.reports)
     return done
+
+
+def _integer_facts(reports: Sequence[PassReport]) -> dict[str, str]:
+    """The fact "integers": how many operators of a quantized model run on integers; nothing for other models."""
+    report = next(item for item in reports if item.name == quantize_operators.__name__)
+    if not report.applied:
+        return {}
+    left = f"; {len(report.refused)} stay in f32" if report.refused else ""
+    return {"integers": f"{len(report.applied)} operators{left}"}
 
 
 def check_precision(precision: str, target: Target) -> None:

@@ -17,6 +17,9 @@ from onnx import defs
 from tiercast.errors import TiercastError
 
 DOMAIN = "tiercast"
+QUANTIZED = (
+    "tiercast.quantized"  # operators on integers in ONNX's memory order: quantize_operators makes them
+)
 VERSION = 1
 _ATTRIBUTE_TYPES = {int: "INT", float: "FLOAT", str: "STRING"}
 

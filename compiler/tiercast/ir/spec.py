@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ir.domain import DOMAIN, input_limits, registered
+from tiercast.ir.domain import DOMAIN, QUANTIZED, input_limits, registered
 from tiercast.ir.edit import array, static_shape
 from tiercast.ir.report import label
 
@@ -45,6 +45,10 @@ def _sized(node: ir.Node) -> str | None:
 
 def _onnx_domain(node: ir.Node) -> str | None:
     return None if node.domain == "" else f"it is of domain {node.domain!r}"
+
+
+def _onnx_or_quantized(node: ir.Node) -> str | None:
+    return None if node.domain in ("", QUANTIZED) else f"it is of domain {node.domain!r}"
 
 
 def _no_constant(node: ir.Node) -> str | None:
@@ -105,6 +109,7 @@ def _shapes_agree(node: ir.Node) -> str | None:
 _STATIC = Rule("every value has a static shape and an element type", _static)
 _SIZED = Rule("dimensions are below 2^31, and a value has 2^40 elements at most", _sized)
 _ONNX = Rule(f"only operators of ONNX opset {HUB_OPSET}", _onnx_domain)
+_QUANTIZED = Rule(f"only operators of ONNX opset {HUB_OPSET} and of {QUANTIZED}", _onnx_or_quantized)
 _PHYSICAL = Rule("only ops of the tiercast domain, with attributes and inputs they have", _known)
 _AGREE = Rule("output shapes and types are those the op infers", _shapes_agree)
 
@@ -119,6 +124,7 @@ STAGES: Mapping[str, tuple[Rule, ...]] = {
         Rule("no identities", _no_identity),
         Rule("no batch norm that its convolution can take up", _no_batch_norm),
     ),
+    "quantized": (_QUANTIZED, _STATIC),
     "laid_out": (_STATIC, _SIZED, _PHYSICAL, _AGREE),
     "fused": (_STATIC, _PHYSICAL, _AGREE, Rule("no dead nodes", lambda node: _dead(node))),
 }

@@ -88,9 +88,9 @@ class Conv2d(Op):
         group = int(attr(node, "group", 1))
         pads = explicit_pads(node, shape(image)[1:3], weight.shape[2:], strides, dilations, spatial)
         attributes: dict[str, object] = {"strides": strides, "pads": pads, "dilations": dilations}
-        depthwise = _is_depthwise(weight, group)
+        depthwise = is_depthwise(weight, group)
         if depthwise:
-            image = _repeat_channels(layout, image, weight.shape[0] // group)
+            image = repeat_channels(layout, image, weight.shape[0] // group)
         else:
             attributes |= {"group": group}
         bias, computed_bias = bias_operands(node, layout)
@@ -195,7 +195,7 @@ class Conv2d(Op):
         return batch * height * width * weight_of(node).size
 
 
-def _is_depthwise(weight: np.ndarray, group: int) -> bool:
+def is_depthwise(weight: np.ndarray, group: int) -> bool:
     """Whether the groups are single channels, which DepthwiseConv2d computes: repeated, if each has several
     filters and together they fill vectors.
     """
@@ -204,7 +204,7 @@ def _is_depthwise(weight: np.ndarray, group: int) -> bool:
     return group > 1 and channels == 1 and enough and filters % group == 0 and kernel_rows <= MAX_KERNEL_ROWS
 
 
-def _repeat_channels(layout: Layouter, image: ir.Value, times: int) -> ir.Value:
+def repeat_channels(layout: Layouter, image: ir.Value, times: int) -> ir.Value:
     """The image [N,H,W,C] as [N,H,W,C * times], every channel `times` times in succession."""
     if times == 1:
         return image

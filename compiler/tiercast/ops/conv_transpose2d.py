@@ -59,13 +59,7 @@ class ConvTranspose2d(Op):
         """ONNX ConvTranspose, 1-D or 2-D; GraphError for 3-D, computed weights and negative pads."""
         image, spatial = image_input(node, layout)
         weight = constant_weight(node, layout)
-        attributes: dict[str, Any] = {
-            "strides": spatial_pair(node, "strides", 1, spatial),
-            "dilations": spatial_pair(node, "dilations", 1, spatial),
-            "output_padding": spatial_pair(node, "output_padding", 0, spatial),
-            "group": int(attr(node, "group", 1)),
-        }
-        attributes["pads"] = _pads(node, shape(image)[1:3], weight.shape[2:], attributes, spatial)
+        attributes = transpose_attributes(node, shape(image)[1:3], weight.shape[2:], spatial)
         bias, computed_bias = bias_operands(node, layout)
         operands = [image, layout.constant(weight, weight_name(node)), bias]
         made = layout.emit("ConvTranspose2d", operands, attributes)[0]
@@ -142,6 +136,21 @@ class ConvTranspose2d(Op):
         """Input elements times the filter's outputs (borders that fall outside included)."""
         x = node.inputs[0]
         return math.prod(shape(x) if x is not None else ()) * math.prod(weight_of(node).shape[1:])
+
+
+def transpose_attributes(
+    node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], spatial: int
+) -> dict[str, Any]:
+    """strides, dilations, output_padding, group and pads of an ONNX transposed convolution over an image of
+    `size` (height, width) with a filter of size `kernel`.
+    """
+    attributes: dict[str, Any] = {
+        "strides": spatial_pair(node, "strides", 1, spatial),
+        "dilations": spatial_pair(node, "dilations", 1, spatial),
+        "output_padding": spatial_pair(node, "output_padding", 0, spatial),
+        "group": int(attr(node, "group", 1)),
+    }
+    return {**attributes, "pads": _pads(node, size, kernel, attributes, spatial)}
 
 
 def _taps(kernel: int, stride: int, dilation: int, residue: int) -> list[int]:

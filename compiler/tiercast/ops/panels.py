@@ -19,7 +19,7 @@ class Panels:
 
     panel: int
     granule: int
-    dtype: type[np.floating] = np.float32
+    dtype: type[np.generic] = np.float32
 
     def padded(self, columns: int) -> int:
         """Packed columns of `columns` real ones."""

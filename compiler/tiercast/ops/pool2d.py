@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -53,7 +53,8 @@ class Pool2d(Op):
         perm = (0, *range(2, len(dims)), 1)
         image = layout.as_perm(x, perm)
         kind = layout.dtype(x)
-        if kind != ir.DataType.FLOAT:
+        whole = kind == ir.DataType.INT8 and node.op_type == "MaxPool"
+        if kind != ir.DataType.FLOAT and not whole:
             image = layout.emit("Cast", [image], {"to": int(ir.DataType.FLOAT)})[0]
         batch, channels = dims[0], dims[1]
         *depth, rows, cols = [_NONE, *axes] if spatial == 1 else axes
@@ -66,7 +67,7 @@ class Pool2d(Op):
                 node, layout, layout.alias(image, (batch, heights[0], plane, channels)), depth[0], _NONE
             )
         made = layout.alias(image, [layout.shape(out)[axis] for axis in perm])
-        if kind != ir.DataType.FLOAT:
+        if layout.dtype(x) != dtype(made):
             made = layout.emit("Cast", [made], {"to": int(kind)})[0]
         layout.bind(out, made, perm)
 
@@ -77,7 +78,9 @@ class Pool2d(Op):
         dims = shape(x)
         if len(dims) != 4 or dtype(x) not in REALS:
             raise GraphError(f"{where(node)}: x is {dtype(x)} {dims}; an f32 or f16 image N,H,W,C is needed")
-        return [(dtype(x), (dims[0], _length(node, 0, dims[1]), _length(node, 1, dims[2]), dims[3]))]
+        return [
+            (dtype(x), (dims[0], pooled_length(node, 0, dims[1]), pooled_length(node, 1, dims[2]), dims[3]))
+        ]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `pool2d` call."""
@@ -122,9 +125,14 @@ def _axis(node: ir.Node, at: int, length: int) -> _Axis:
     return _Axis(kernel, stride, dilation, before, after)
 
 
-def _pool(node: ir.Node, layout: Layouter, image: ir.Value, rows: _Axis, cols: _Axis) -> ir.Value:
-    attributes = {
-        "kind": "max" if node.op_type == "MaxPool" else "average",
+def window_attributes(node: ir.Node, dims: Sequence[int]) -> dict[str, Any]:
+    """kernel, strides, pads... of an ONNX pool over an image of height and width `dims`."""
+    rows, cols = (_axis(node, at, dims[at]) for at in (0, 1))
+    return _attributes(node, rows, cols)
+
+
+def _attributes(node: ir.Node, rows: _Axis, cols: _Axis) -> dict[str, Any]:
+    return {
         "kernel": [rows.kernel, cols.kernel],
         "strides": [rows.stride, cols.stride],
         "pads": [rows.before, cols.before, rows.after, cols.after],
@@ -132,10 +140,18 @@ def _pool(node: ir.Node, layout: Layouter, image: ir.Value, rows: _Axis, cols: _
         "count_include_pad": int(attr(node, "count_include_pad", 0)),
         "ceil_mode": int(attr(node, "ceil_mode", 0)),
     }
-    return layout.emit("Pool2d", [image], attributes)[0]
 
 
-def _length(node: ir.Node, axis: int, length: int) -> int:
+def _pool(node: ir.Node, layout: Layouter, image: ir.Value, rows: _Axis, cols: _Axis) -> ir.Value:
+    attributes = {
+        "kind": "max" if node.op_type == "MaxPool" else "average",
+        **_attributes(node, rows, cols),
+    }
+    op_type = "QuantizedPool2d" if dtype(image) == ir.DataType.INT8 else "Pool2d"
+    return layout.emit(op_type, [image], attributes)[0]
+
+
+def pooled_length(node: ir.Node, axis: int, length: int) -> int:
     """Output pixels of an axis of `length` (0: rows, 1: columns)."""
     pads, stride = attr(node, "pads"), attr(node, "strides")[axis]
     reach = (attr(node, "kernel")[axis] - 1) * attr(node, "dilations")[axis] + 1

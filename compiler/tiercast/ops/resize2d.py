@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
+from tiercast.ops.registry import DOMAIN, REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 _Number = TypeVar("_Number", int, float)
 _SLACK_FLOATS = 16  # kSlack of kernels/resize2d/resize2d.h
@@ -78,7 +78,11 @@ class Resize2d(Op):
         }
         if len(axes) == 1:
             attributes["roi"] = [0.0, float(roi[0][axes[0]]), 1.0, float(roi[1][axes[0]])]
-        made = layout.emit("Resize2d", [layout.alias(source, image)], attributes)[0]
+        pixels = layout.alias(source, image)
+        if attributes["mode"] == "nearest" and layout.dtype(x) not in REALS:
+            made = _pick(layout, pixels, attributes)
+        else:
+            made = layout.emit("Resize2d", [pixels], attributes)[0]
         layout.bind(out, layout.alias(made, [sizes[axis] for axis in perm]), perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
@@ -103,6 +107,17 @@ class Resize2d(Op):
         low.call(
             node, low.choose(real_row("resize2d", x)), [x, *operands], list(node.outputs), params, scratch
         )
+
+
+def _pick(layout: Layouter, pixels: ir.Value, attributes: dict[str, Any]) -> ir.Value:
+    """Nearest neighbours of any type are gathered: rows, then columns."""
+    known = [ir.convenience.convert_attribute(key, item) for key, item in attributes.items()]
+    resize = ir.Node(DOMAIN, "Resize2d", [pixels], known)
+    for axis in (0, 1):
+        positions = table(resize, axis, shape(pixels)[1 + axis])[0][:, 0]
+        indices = layout.constant(np.ascontiguousarray(positions), f"{pixels.name}/nearest")
+        pixels = layout.emit("Gather", [pixels, indices], {"axis": 1 + axis})[0]
+    return pixels
 
 
 def table(node: ir.Node, axis: int, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN, legalizers, ops
 
 _LABELS = re.compile(r'^(node "[^"]*" \(\w+\): )+')  # of the ONNX node and of a physical one made for it
+_TAKEN = ("", domain.QUANTIZED)
 
 
 def assign_layout(model: ir.Model) -> PassReport:
@@ -31,7 +32,7 @@ def assign_layout(model: ir.Model) -> PassReport:
     report = PassReport("assign_layout")
     domain.register(ops())
     known = legalizers()
-    check_support(model.graph, lambda node: node.domain == "" and node.op_type in known)
+    check_support(model.graph, lambda node: node.domain in _TAKEN and node.op_type in known)
     layout = Layouter()
     inputs = [_input(value, layout) for value in model.graph.inputs]
     for node in model.graph:
@@ -63,7 +64,7 @@ def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
         refuse(GraphError(f"{label(node)}: {rule}"), [_refusal(node, rule, blocked)])
         layout.leave_gap(node, blocked)
         return
-    op = legalizers().get(node.op_type) if node.domain == "" else None
+    op = legalizers().get(node.op_type) if node.domain in _TAKEN else None
     if op is None:  # not folded, though check_support passed over it: it reads no input data
         _refuse(node, "nothing computes this operator, and it was not folded to a constant")
         layout.leave_gap(node, operator_of(node))

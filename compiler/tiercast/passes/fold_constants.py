@@ -44,11 +44,20 @@ def fold_constants(model: ir.Model) -> PassReport:
         _adopt(model, proto, weights)
     except Exception as error:  # onnxsim raises RuntimeError, ValueError and onnx's own errors
         report.refused.append(("the whole graph", f"onnxsim can't simplify it: {error}"))
-    while _compute_rest(model.graph):
-        _adopt(model, *light_proto(model))  # more shapes are known now
+    compute_constants(model)
     if model.graph.num_nodes() != before:
         report.applied.append(f"{before} nodes -> {model.graph.num_nodes()}")
     return report
+
+
+def compute_constants(model: ir.Model) -> None:
+    """Computes what depends on no input, by onnxruntime, in place.
+
+    DequantizeLinear of a constant stays, and what reads it: the integers are what quantize_operators wants.
+    ModelError when onnxruntime can't compute a constant.
+    """
+    while _compute_rest(model.graph):
+        _adopt(model, *light_proto(model))  # more shapes are known now
 
 
 def _compute_rest(graph: ir.Graph) -> bool:
@@ -57,21 +66,31 @@ def _compute_rest(graph: ir.Graph) -> bool:
     False when there are none.
     """
     at_run_time = set(runtime_nodes(graph))
-    nodes = [node for node in graph if node not in at_run_time and _of_constants(node, graph, at_run_time)]
+    kept: set[ir.Node] = set()
+    nodes = []
+    for node in graph:
+        if node in at_run_time or not _of_constants(node, graph, at_run_time):
+            continue
+        if node.op_type == "DequantizeLinear" or any(
+            value is not None and value.producer() in kept for value in node.inputs
+        ):
+            kept.add(node)
+        else:
+            nodes.append(node)
     if not nodes:
         return False
     wanted = [
         value
         for node in nodes
         for value in node.outputs
-        if value.is_graph_output() or any(use.node in at_run_time for use in value.uses())
+        if value.is_graph_output() or any(use.node in at_run_time or use.node in kept for use in value.uses())
     ]
     for value, data in zip(wanted, _run(graph, nodes, wanted), strict=True):
         constant = new_constant(graph, f"{value.name}.value", data)
         if value.is_graph_output():  # an output stays a node's result
-            kept = like(value, f"{value.name}.kept")
-            graph.insert_before(nodes[0], ir.node("Identity", [constant], outputs=[kept], name=value.name))
-            take_over(value, kept)
+            port = like(value, f"{value.name}.kept")
+            graph.insert_before(nodes[0], ir.node("Identity", [constant], outputs=[port], name=value.name))
+            take_over(value, port)
         else:
             value.replace_all_uses_with(constant)
     graph.remove(nodes, safe=True)
