@@ -292,7 +292,9 @@ def compile_plan(
 
 
 def _integer_facts(reports: Sequence[PassReport]) -> dict[str, str]:
-    """The fact "integers": how many operators of a quantized model run on integers; nothing for other models."""
+    """The fact "integers": how many operators of a quantized model run on integers; nothing for other
+    models.
+    """
     report = next(item for item in reports if item.name == quantize_operators.__name__)
     if not report.applied:
         return {}

@@ -12,6 +12,7 @@ from onnx import inliner
 from tiercast.errors import ModelError
 from tiercast.frontend.dimensions import fix_dimensions, symbolic_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
+from tiercast.frontend.quantized import expand_quantized, is_quantized
 from tiercast.frontend.shapes import note_symbols
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
 from tiercast.ir.refusals import Refusal, refuse
@@ -41,6 +42,7 @@ def to_hub(
     symbols = symbolic_dimensions(proto, apart=weights)
     fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = to_hub_opset(proto, origin)
+    expand_quantized(proto)
     proto = _infer_shapes(proto, origin)
     model = ir.from_proto(proto)
     give_back(model, weights)
@@ -65,6 +67,8 @@ def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> N
     known = legalizers()
 
     def supported(node: ir.Node) -> bool:
+        if is_quantized(node.domain, node.op_type):
+            return True
         if node.domain != "":
             return False
         return (
