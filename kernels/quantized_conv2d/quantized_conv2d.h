@@ -49,9 +49,7 @@ inline QConv qconv_of(const tc_call* call) {
 }
 
 // Scratch of one thread: `block` gathered pixels.
-inline Checked qconv_scratch_bytes(const QConv& v) {
-  return Checked(v.pitch) * v.p->block;
-}
+inline Checked qconv_scratch_bytes(const QConv& v) { return Checked(v.pitch) * v.p->block; }
 
 }  // namespace
 
