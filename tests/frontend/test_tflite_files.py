@@ -360,3 +360,36 @@ def test_tensorflow_is_not_imported() -> None:
         [sys.executable, "-c", script], input=write(small()).hex(), capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "False"
+
+
+def test_a_composite_is_what_its_subgraph_says() -> None:
+    main, body = Graph(), Graph()
+    x = main.input("x", (3,))
+    main.op(
+        "STABLEHLO_COMPOSITE", [x], [main.result()], "StableHLOCompositeOptions", DecompositionSubgraphIndex=1
+    )
+    y = body.input("x", (3,))
+    body.op("ADD", [y, y], [body.result("z", (3,))], "AddOptions")
+    _, run = reference(load(write([main, body])))
+    np.testing.assert_array_equal(run({"x": np.ones(3, np.float32)})[0], np.full(3, 2, np.float32))
+
+
+def test_mediapipe_transposed_convolution_is_the_builtin_with_a_bias() -> None:
+    pytest.importorskip("ai_edge_litert")
+    weight, bias, image = real(3, 2, 2, 4), real(3), real(1, 5, 4, 4)
+    graphs = Graph(), Graph()
+    for graph in graphs:
+        graph.input("x", (1, 5, 4, 4))
+    own, builtin = graphs
+    operands = [own.inputs[0], own.constant(weight), own.constant(bias)]
+    options = np.array([1, 2, 2], np.int32).tobytes()
+    own.op("CUSTOM", operands, [own.result()], custom="Convolution2DTransposeBias", custom_options=options)
+    size = builtin.constant(np.array([1, 10, 8, 3], np.int32))
+    operands = [size, builtin.constant(weight), builtin.inputs[0], builtin.constant(bias)]
+    builtin.op(
+        "TRANSPOSE_CONV", operands, [builtin.result()], "TransposeConvOptions",
+        StrideH=2, StrideW=2, Padding=SAME,
+    )  # fmt: skip
+    expected = reference(write(builtin))[1]({"x": image})[0]
+    got = reference(load(write(own)))[1]({"x": image})[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)

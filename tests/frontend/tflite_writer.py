@@ -166,8 +166,12 @@ class _Writer:
         if blob is not None:
             tflite.OperatorAddCustomOptions(b, blob)
         if options is not None:
-            tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, op["table"]))
-            tflite.OperatorAddBuiltinOptions(b, options)
+            if hasattr(tflite.BuiltinOptions, op["table"]):
+                tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, op["table"]))
+                tflite.OperatorAddBuiltinOptions(b, options)
+            else:
+                tflite.OperatorAddBuiltinOptions2Type(b, getattr(tflite.BuiltinOptions2, op["table"]))
+                tflite.OperatorAddBuiltinOptions2(b, options)
         return int(tflite.OperatorEnd(b))
 
     def _options(self, table: str, options: Mapping[str, Any]) -> int:

@@ -22,6 +22,20 @@ def branch(scope: Scope, op: Operator) -> None:
     _bind(scope, op, _call(scope, graph, [(scope, index) for index in op.inputs[1:]]))
 
 
+@translates("CALL", inputs=0)
+def call(scope: Scope, op: Operator) -> None:
+    """Runs another subgraph."""
+    graph = _body(scope, int(options(op, "CallOptions")["Subgraph"]))
+    _bind(scope, op, _call(scope, graph, [(scope, index) for index in op.inputs]))
+
+
+@translates("STABLEHLO_COMPOSITE", inputs=0)
+def composite(scope: Scope, op: Operator) -> None:
+    """An operator that a converter has named; the subgraph that it says to mean the same is run."""
+    graph = _body(scope, int(options(op, "StableHLOCompositeOptions")["DecompositionSubgraphIndex"]))
+    _bind(scope, op, _call(scope, graph, [(scope, index) for index in op.inputs]))
+
+
 @translates("WHILE")
 def loop(scope: Scope, op: Operator) -> None:
     """Unrolled: every turn's condition must follow from constants, as a counter's does."""

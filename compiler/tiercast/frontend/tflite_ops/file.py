@@ -281,6 +281,9 @@ def _operator(index: int, op: Any, codes: list[tuple[str, str]]) -> Operator:
     kind, custom = codes[at]
     options_kind = _enum("BuiltinOptions", op.BuiltinOptionsType(), "options type")
     table = op.BuiltinOptions()
+    if table is None:  # the first union is full: newer operators have theirs in a second one
+        options_kind = _enum("BuiltinOptions2", op.BuiltinOptions2Type(), "options type")
+        table = op.BuiltinOptions2()
     if table is None or options_kind == "NONE":
         options_kind, options = "NONE", dict[str, Any]()
     else:

@@ -95,8 +95,9 @@ def concatenation(scope: Scope, op: Operator) -> None:
     axis = axis_of(int(chosen["Axis"]), rank)
     perm = scope.common_perm(op.inputs, rank)
     same = activation(chosen) == "NONE" and all(scope.same_scale(index, out) for index in op.inputs)
-    pieces = [scope.raw(index, perm) if same else scope.real(index, perm) for index in op.inputs]
-    made = scope.builder.emit("Concat", pieces, axis=perm.index(axis))
+    full = [index for index in op.inputs if 0 not in scope.shape(index)] or list(op.inputs[:1])
+    pieces = [scope.raw(index, perm) if same else scope.real(index, perm) for index in full]
+    made = scope.builder.emit("Concat", pieces, axis=perm.index(axis)) if len(pieces) > 1 else pieces[0]
     if same:
         scope.bind(out, made, perm)
     else:

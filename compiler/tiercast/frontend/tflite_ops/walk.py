@@ -56,7 +56,7 @@ def _reachable(model: TfliteModel) -> Iterator[tuple[Subgraph, Operator]]:
             yield graph, op
             for name, value in op.options.items():
                 if (
-                    name.endswith("SubgraphIndex")
+                    name.endswith(("SubgraphIndex", "Subgraph"))
                     and 0 <= int(value) < len(model.subgraphs)
                     and value not in seen
                 ):

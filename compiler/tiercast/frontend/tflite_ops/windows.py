@@ -45,11 +45,24 @@ def cut(
     ]
     if not axes:
         return value
+    lengths = [len(range(dim)[slice(*bounds)]) for dim, bounds in _spans(value, begins, ends, steps)]
+    if 0 in lengths:  # nothing at all, as before the first element of a list: no operator is needed
+        return scope.builder.constant(np.zeros(lengths, value.dtype))
     operands = [[vector[axis] for axis in axes] for vector in (begins, ends)]
     ints = scope.builder.ints
     return scope.builder.emit(
         "Slice", [value, *(ints(item) for item in operands), ints(axes), ints([steps[a] for a in axes])]
     )
+
+
+def _spans(
+    value: Value, begins: Sequence[int], ends: Sequence[int], steps: Sequence[int]
+) -> list[tuple[int, tuple[int, int | None, int]]]:
+    """(dimension, (begin, end, step)) of each axis, as Python's slices say it."""
+    return [
+        (dim, (begin, None if step < 0 and end < -dim else end, step))
+        for dim, begin, end, step in zip(value.shape, begins, ends, steps, strict=True)
+    ]
 
 
 @translates("STRIDED_SLICE", inputs=4)

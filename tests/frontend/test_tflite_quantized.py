@@ -1,0 +1,213 @@
+"""Quantized TFLite operators, int8 and uint8: within one step of LiteRT, through the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tflite
+
+from tests.frontend.tflite_writer import KINDS, Graph, write
+from tiercast.errors import ModelError
+from tiercast.frontend import load, reference
+from tiercast.pipeline import compile
+from tiercast.session import Session
+
+SAME = tflite.Padding.SAME
+ACT = tflite.ActivationFunctionType
+SHARE = 0.999  # of elements that may be no further than one step from LiteRT's
+DIMS = (1, 8, 8, 16)
+
+
+class Model:
+    """A graph of one operator whose tensors are all of one integer type."""
+
+    def __init__(self, kind: Any) -> None:
+        self.graph = Graph()
+        self.kind = np.dtype(kind)
+        self.random = np.random.default_rng(1)
+        self.shift = 128 if kind is np.uint8 else 0
+
+    def input(self, dims: tuple[int, ...] = DIMS, scale: float = 0.02, zero: int = 5) -> int:
+        name = f"x{len(self.graph.inputs)}"
+        zero += self.shift
+        return self.graph.input(name, dims, KINDS[self.kind], scales=[scale], zeros=[zero])
+
+    def output(self, scale: float = 0.05, zero: int = -9) -> int:
+        return self.graph.result("y", (1,), KINDS[self.kind], scales=[scale], zeros=[zero + self.shift])
+
+    def weight(self, dims: tuple[int, ...], axis: int | None = 0) -> tuple[int, np.ndarray]:
+        """Symmetric and per channel for int8; for uint8, as it was, per tensor with a zero point."""
+        if self.kind == np.uint8:
+            data = self.random.integers(1, 256, dims).astype(np.uint8)
+            return self.graph.constant(data, scales=[0.004], zeros=[120]), np.array([0.004])
+        data = self.random.integers(-127, 128, dims).astype(np.int8)
+        scales = self.random.uniform(0.002, 0.006, 1 if axis is None else dims[axis])
+        return self.graph.constant(data, scales=scales, axis=axis or 0), scales
+
+    def bias(self, scales: np.ndarray, count: int) -> int:
+        wide = np.broadcast_to(scales * 0.02, (count,)) if self.kind == np.int8 else scales * 0.02
+        return self.graph.constant(self.random.integers(-4000, 4000, count).astype(np.int32), scales=wide)
+
+    def ints(self, *numbers: Any) -> int:
+        return self.graph.constant(np.array(numbers, np.int32))
+
+    def feeds(self) -> dict[str, np.ndarray]:
+        info = np.iinfo(self.kind)
+        ports = [self.graph.tensors[index] for index in self.graph.inputs]
+        return {
+            port["name"]: self.random.integers(info.min, info.max + 1, port["shape"]).astype(self.kind)
+            for port in ports
+        }
+
+
+def convolution(kind: str, kernel: int, **options: Any) -> Callable[[Model], None]:
+    def build(m: Model) -> None:
+        depthwise = kind == "DEPTHWISE_CONV_2D"
+        dims = (1, kernel, kernel, 16) if depthwise else (24, kernel, kernel, 16)
+        weight, scales = m.weight(dims, 3 if depthwise else 0)
+        inputs = [m.input(), weight, m.bias(scales, dims[3] if depthwise else dims[0])]
+        table = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
+        chosen = {"StrideH": 1, "StrideW": 1, "Padding": SAME, **options}
+        chosen |= {"DepthMultiplier": 1} if depthwise else {}
+        m.graph.op(kind, inputs, [m.output()], table, **chosen)
+
+    return build
+
+
+def fully_connected(m: Model) -> None:
+    weight, scales = m.weight((20, 32), None)
+    inputs = [m.input((6, 32)), weight, m.bias(scales, 20)]
+    m.graph.op("FULLY_CONNECTED", inputs, [m.output()], "FullyConnectedOptions")
+
+
+def transpose_conv(m: Model) -> None:
+    weight, _ = m.weight((8, 2, 2, 16), 0)
+    inputs = [m.ints(1, 16, 16, 8), weight, m.input()]
+    m.graph.op(
+        "TRANSPOSE_CONV", inputs, [m.output()], "TransposeConvOptions", StrideH=2, StrideW=2, Padding=SAME
+    )
+
+
+def two(kind: str, table: str, scale: float = 0.05, **options: Any) -> Callable[[Model], None]:
+    def build(m: Model) -> None:
+        inputs = [m.input(), m.input(DIMS, 0.03, -20)]
+        m.graph.op(kind, inputs, [m.output(scale)], table, **options)
+
+    return build
+
+
+def one(
+    kind: str, table: str = "", scale: float = 0.02, zero: int = 5, **options: Any
+) -> Callable[[Model], None]:
+    def build(m: Model) -> None:
+        m.graph.op(kind, [m.input()], [m.output(scale, zero)], table, **options)
+
+    return build
+
+
+def mean(m: Model) -> None:
+    m.graph.op("MEAN", [m.input(), m.ints(1, 2)], [m.output(0.01, 3)], "ReducerOptions", KeepDims=True)
+
+
+def concatenation(m: Model) -> None:
+    """LiteRT joins int8 pieces of the result's scale only, uint8 ones of any."""
+    other = m.input() if m.kind == np.int8 else m.input(DIMS, 0.03, -20)
+    m.graph.op("CONCATENATION", [m.input(), other], [m.output(0.02, 5)], "ConcatenationOptions", Axis=3)
+
+
+def resize(m: Model) -> None:
+    m.graph.op("RESIZE_BILINEAR", [m.input(), m.ints(16, 16)], [m.output(0.02, 5)], "ResizeBilinearOptions")
+
+
+def pad(m: Model) -> None:
+    table = m.graph.constant(np.array([[0, 0], [1, 2], [2, 1], [0, 0]], np.int32))
+    m.graph.op("PAD", [m.input(), table], [m.output(0.02, 5)], "PadOptions")
+
+
+def reshape(m: Model) -> None:
+    m.graph.op("RESHAPE", [m.input(), m.ints(1, -1)], [m.output(0.02, 5)], "ReshapeOptions")
+
+
+CASES: dict[str, Callable[[Model], None]] = {
+    "conv-1x1": convolution("CONV_2D", 1),
+    "conv-3x3-relu6": convolution("CONV_2D", 3, FusedActivationFunction=ACT.RELU6),
+    "depthwise": convolution("DEPTHWISE_CONV_2D", 3),
+    "depthwise-stride-relu": convolution(
+        "DEPTHWISE_CONV_2D", 5, StrideH=2, StrideW=2, FusedActivationFunction=ACT.RELU
+    ),
+    "fully-connected": fully_connected,
+    "transpose-conv": transpose_conv,
+    "add": two("ADD", "AddOptions"),
+    "add-relu": two("ADD", "AddOptions", FusedActivationFunction=ACT.RELU),
+    "sub": two("SUB", "SubOptions"),
+    "mul": two("MUL", "MulOptions", scale=0.1),
+    "concatenation": concatenation,
+    "max-pool": one(
+        "MAX_POOL_2D", "Pool2DOptions", StrideH=2, StrideW=2, FilterHeight=2, FilterWidth=2, Padding=SAME
+    ),
+    "average-pool": one(
+        "AVERAGE_POOL_2D", "Pool2DOptions", StrideH=2, StrideW=2, FilterHeight=3, FilterWidth=3, Padding=SAME
+    ),
+    "logistic": one("LOGISTIC", scale=1 / 256, zero=-128),
+    "tanh": one("TANH", scale=1 / 128, zero=0),
+    "hard-swish": one("HARD_SWISH", scale=0.02, zero=-100),
+    "leaky-relu": one("LEAKY_RELU", "LeakyReluOptions", zero=-80, Alpha=0.2),
+    "relu": one("RELU", scale=0.02, zero=-60),
+    "softmax": one("SOFTMAX", "SoftmaxOptions", scale=1 / 256, zero=-128, Beta=1.0),
+    "quantize": one("QUANTIZE", scale=0.03, zero=-3),
+    "mean": mean,
+    "resize-bilinear": resize,
+    "pad": pad,
+    "reshape": reshape,
+}
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("kind", [np.int8, np.uint8], ids=["int8", "uint8"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_quantized_operator_is_within_one_step_of_litert(name: str, kind: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    model = Model(kind)
+    CASES[name](model)
+    data, feeds = write(model.graph), model.feeds()
+    (expected,) = reference(data)[1](feeds)
+    (got,) = Session(compile(data, output=tmp_path / "m.tcpkg")).run(feeds).values()
+    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    assert len(np.unique(expected)) > 10
+    assert np.mean(np.abs(got.astype(int) - expected.astype(int)) <= 1) >= SHARE
+
+
+def test_scales_and_zero_points_are_kept() -> None:
+    model = Model(np.int8)
+    convolution("CONV_2D", 3)(model)
+    hub = load(write(model.graph))
+    (conv,) = [node for node in hub.graph if node.op_type == "Conv"]
+    sources = [value.producer() for value in conv.inputs if value is not None]
+    assert [node.op_type for node in sources if node is not None] == ["DequantizeLinear"] * 3
+    stored = [
+        node.inputs[0].dtype.name for node in sources if node and node.inputs[0] and node.inputs[0].dtype
+    ]
+    assert stored == ["INT8", "INT8", "INT32"]
+    assert [node.op_type for node in hub.graph if conv.outputs[0] in node.inputs] == ["QuantizeLinear"]
+
+
+def test_an_activation_that_the_integers_clamp_anyway_is_dropped() -> None:
+    """RELU of a result whose least integer stands for 0."""
+    model = Model(np.int8)
+    weight, scales = model.weight((24, 1, 1, 16))
+    inputs = [model.input(), weight, model.bias(scales, 24)]
+    options = {"StrideH": 1, "StrideW": 1, "Padding": SAME, "FusedActivationFunction": ACT.RELU}
+    model.graph.op("CONV_2D", inputs, [model.output(0.05, -128)], "Conv2DOptions", **options)
+    assert "Relu" not in [node.op_type for node in load(write(model.graph)).graph]
+
+
+def test_sixteen_bit_activations_are_refused() -> None:
+    graph = Graph()
+    x = graph.input("x", DIMS, "INT16", scales=[0.01])
+    graph.op("LOGISTIC", [x], [graph.result("y", (1,), "INT16", scales=[1 / 32768])])
+    with pytest.raises(ModelError, match=r"operator 0 \(LOGISTIC\).*'x' is quantized to 16 bits"):
+        load(write(graph))
