@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers conformance zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers bench-buckets bench-large conformance zoo ops-table tflite-table fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,12 @@ fix: $(STAMPS)/python ## format and apply the linter's fixes
 
 bench: setup ## time every kernel of this machine on its benchmark shapes
 	$(RUN)/tiercast bench kernels
+
+bench-buckets: setup ## one package of shape buckets beside a package per shape: bytes of packages and memory
+	$(RUN)/python -m benchmarks.buckets
+
+bench-large: setup ## a model of 2.2 GB compiled and verified: peak memory, 5 GB of disk
+	$(RUN)/python -m benchmarks.large
 
 bench-gate: setup ## no AArch64 kernel executes more instructions than benchmarks/baseline says
 	$(RUN)/python -m benchmarks.gate

@@ -220,7 +220,7 @@ def compile_buckets(
     done += [compile_bucket(shapes) for shapes in expand_shapes(wanted, input_symbols(done[0].model))[1:]]
     plans = [item.plan for item in done]
     share_prepared(plans)
-    weights = segment.tobytes()
+    weights = segment.whole()
     for plan in plans:
         plan.weights = weights
     return done

@@ -32,16 +32,13 @@ def accepts(source: object) -> bool:
 
 def read(source: Any, inputs: Mapping[str, Sequence[int]] | None) -> ir.Model:
     """The model in hub form. ModelError when the bytes are no valid ONNX model."""
-    folder = None
     if isinstance(source, (str, Path)):
-        folder, origin = Path(source).parent, f"onnx:{Path(source).name}"
-        source = _parse(Path(source), origin)
+        path = Path(source)
+        origin = f"onnx:{path.name}"
+        proto, weights = _open(_parse(path, origin), path.parent, origin)
     else:
         origin = f"onnx:{source.graph.name or 'model'}"
-    if isinstance(source, ir.Model):
-        proto, weights = light_proto(source)
-    else:
-        proto, weights = _open(source, folder, origin)
+        proto, weights = light_proto(source) if isinstance(source, ir.Model) else _open(source, None, origin)
     return to_hub(proto, inputs, origin, weights)
 
 
@@ -117,7 +114,8 @@ def _open(
 
     def tensor(initializer: onnx.TensorProto) -> ir.TensorProtocol:
         if initializer.data_location != onnx.TensorProto.EXTERNAL:
-            return ir.serde.deserialize_tensor(initializer)
+            data = ir.serde.deserialize_tensor(initializer)
+            return ir.Tensor(data.numpy(), data.dtype, name=data.name)  # the ModelProto needn't stay for it
         if folder is None:
             raise ModelError(
                 f"{origin}: initializer {initializer.name!r} has external data, and a ModelProto has no "

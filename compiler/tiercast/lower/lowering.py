@@ -245,7 +245,7 @@ def lower_graph(
         low.lower(node)
     plan = _Planner(model.graph, storage, low, target).plan()
     if weights is None:
-        plan.weights = low.weights.tobytes()
+        plan.weights = low.weights.whole()
     plan.facts |= {f"{KEPT}{index}": text for index, text in enumerate(low.kept_f32)}
     return plan
 

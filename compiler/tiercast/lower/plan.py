@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import xxhash
 
 ALIGNMENT_BYTES = 64
 
@@ -81,7 +82,7 @@ class Plan:
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     arena_bytes: int = 0
-    weights: bytes = b""
+    weights: bytes | bytearray = b""
     prepare: list[Step] = field(default_factory=list)
     prepared_bytes: int = 0
     facts: dict[str, str] = field(default_factory=dict)
@@ -93,20 +94,29 @@ class WeightsSegment:
     """Collects constant arrays: C order, each aligned to ALIGNMENT_BYTES, equal bytes stored once."""
 
     def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._offsets: dict[bytes, int] = {}
-        self.size_bytes = 0
+        self._bytes = bytearray()
+        self._offsets: dict[bytes, int] = {}  # digest of the bytes -> where they lie
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the segment so far."""
+        return len(self._bytes)
 
     def add(self, array: np.ndarray) -> int:
         """The byte offset of the array's data."""
-        data = np.ascontiguousarray(array).tobytes()
-        if data not in self._offsets:
-            self._offsets[data] = self.size_bytes
-            padding = -len(data) % ALIGNMENT_BYTES
-            self._chunks += [data, bytes(padding)]
-            self.size_bytes += len(data) + padding
-        return self._offsets[data]
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        digest = xxhash.xxh3_128_digest(data.data)
+        at = self._offsets.get(digest)
+        if at is not None and self._holds(data, at):
+            return at
+        offset = self._offsets[digest] = len(self._bytes)
+        self._bytes += data.data
+        self._bytes += bytes(-len(self._bytes) % ALIGNMENT_BYTES)
+        return offset
 
-    def tobytes(self) -> bytes:
-        """The whole segment."""
-        return b"".join(self._chunks)
+    def whole(self) -> bytearray:
+        """The whole segment, not a copy: nothing may be added afterwards."""
+        return self._bytes
+
+    def _holds(self, data: np.ndarray, at: int) -> bool:
+        return np.array_equal(np.frombuffer(self._bytes, np.uint8)[at : at + len(data)], data)

@@ -48,7 +48,7 @@ def write_package(plans: Plans, path: Path) -> Path:
     return write_atomically(path, *_parts(plans))
 
 
-def write_atomically(path: Path, *parts: bytes) -> Path:
+def write_atomically(path: Path, *parts: bytes | bytearray) -> Path:
     """Writes a file of these parts whole or not at all; PackageError names the path and the reason."""
     temporary: str | None = None
     try:
@@ -110,7 +110,7 @@ def read_package(path: Path) -> Plan:
     return plans[0]
 
 
-def _parts(plans: Plans) -> tuple[bytes, bytes, bytes, bytes]:
+def _parts(plans: Plans) -> tuple[bytes, bytes, bytes, bytes | bytearray]:
     """Header, plans, padding and weights of the file."""
     buckets = [plans] if isinstance(plans, Plan) else list(plans)
     weights = buckets[0].weights
@@ -126,7 +126,7 @@ def _parts(plans: Plans) -> tuple[bytes, bytes, bytes, bytes]:
     return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head)), packed, padding, weights
 
 
-def _digest(*parts: bytes) -> int:
+def _digest(*parts: bytes | bytearray) -> int:
     state = xxhash.xxh3_64()
     for part in parts:
         state.update(part)
