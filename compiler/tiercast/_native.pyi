@@ -30,10 +30,16 @@ class Session:
     """An open package. One thread at a time may use it; the GIL is released while it runs."""
 
     def __init__(
-        self, path: str, threads: int = 1, features: Sequence[str] | None = None, cores: int = 0
+        self,
+        path: str,
+        threads: int = 1,
+        features: Sequence[str] | None = None,
+        cores: int = 0,
+        libraries: Sequence[str] = (),
     ) -> None:
         """threads: 1..64, 0 for what the package asks for; features: what kernels may use of the CPU at most,
-        None for all; cores: a tc_cores, 0 for what the package asks for.
+        None for all; cores: a tc_cores, 0 for what the package asks for; libraries: files of extra kernel
+        libraries, which are loaded and stay.
 
         NativeError on refusal.
         """

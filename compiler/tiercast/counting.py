@@ -19,7 +19,7 @@ from tiercast.codegen.build import default_folder
 from tiercast.errors import PackageError, ToolchainError
 from tiercast.package.file import read_package
 from tiercast.paths import room
-from tiercast.rig import bound_kernels, emulator, tool
+from tiercast.rig import bound_kernels, emulator, extras_of, tool
 from tiercast.target import find_target
 
 MARK = 0x1EAF  # the system call that begins (n > 0) or ends (0) region n
@@ -136,7 +136,7 @@ def count_package(pkg: Path, cpu: str, timeout_s: float = 600.0) -> tuple[list[S
 
     The second inference of the process, so that nothing of loading is in it. Returns (each step, everything).
     """
-    program = tool(TARGET)
+    program = tool(TARGET, extras_of([pkg], TARGET), pkg)
     counts = count_instructions(
         [str(program), str(pkg), "--fill", "--repeat", "2", "--mark"], cpu, timeout_s=timeout_s
     )

@@ -33,8 +33,8 @@ class UnsupportedError(GraphError):
         super().__init__(
             f"{origin}{': ' if origin else ''}{len(missing)} operator(s) of the model are not supported:\n"
             + "\n".join(lines)
-            + "\nReplace them in the model, or add them as ops/<op>.py; `tiercast check` tells the nearest "
-            "rewrites."
+            + "\nReplace them in the model, or add them as ops of your own (--ops FOLDER, docs/adding.md); "
+            "`tiercast check` tells the nearest rewrites."
         )
 
 

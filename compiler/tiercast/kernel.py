@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import struct
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tiercast.errors import GraphError, UsageError
@@ -104,19 +107,48 @@ class Choice:
     better: tuple[str, ...] = ()
 
 
-@cache
-def families() -> dict[str, KernelFamily]:
-    """Every kernel family by name, discovered under kernels/."""
-    return {path.parent.name: _read(path) for path in sorted(room("kernels").glob("*/kernels.toml"))}
+_EXTRA: ContextVar[Mapping[str, KernelFamily]] = ContextVar("extra families", default=MappingProxyType({}))
+
+
+def families() -> Mapping[str, KernelFamily]:
+    """Every kernel family by name: those of kernels/, discovered, and those `extended` adds."""
+    extra = _EXTRA.get()
+    return {**own_families(), **extra} if extra else own_families()
 
 
 @cache
+def own_families() -> dict[str, KernelFamily]:
+    """The families of kernels/ by name."""
+    return read_families(room("kernels"))
+
+
+def read_families(folder: Path) -> dict[str, KernelFamily]:
+    """The families of a folder laid out like kernels/, by name; UsageError names an unreadable file."""
+    return {path.parent.name: _read(path) for path in sorted(folder.glob("*/kernels.toml"))}
+
+
+@contextmanager
+def extended(more: Mapping[str, KernelFamily]) -> Iterator[None]:
+    """Within it, and only in this thread's context, `families` has these too."""
+    token = _EXTRA.set({**_EXTRA.get(), **more})
+    try:
+        yield
+    finally:
+        _EXTRA.reset(token)
+
+
 def rows_of(op: str) -> tuple[Row, ...]:
     """The rows of one op (say "conv2d_f32f32") in order of merit; UsageError when there is none."""
-    rows = tuple(row for family in families().values() for row in family.rows if row.op == op)
+    extra = tuple(row for family in _EXTRA.get().values() for row in family.rows if row.op == op)
+    rows = extra or _own_rows(op)
     if not rows:
         raise UsageError(f"kernels: no row has op {op!r}; add one to a kernels.toml")
     return rows
+
+
+@cache
+def _own_rows(op: str) -> tuple[Row, ...]:
+    return tuple(row for family in own_families().values() for row in family.rows if row.op == op)
 
 
 @cache
@@ -166,17 +198,27 @@ def _pack(family: str, param: Param, values: Mapping[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> KernelFamily:
-    facts = tomllib.loads(path.read_text())
-    name = facts["op"]["name"]
-    return KernelFamily(
-        name=name,
-        doc=facts["op"]["doc"],
-        folder=path.parent,
-        params=tuple(_param(key, text) for key, text in facts.get("params", {}).items()),
-        rows=tuple(_row(name, entry) for entry in facts["kernel"]),
-        samples=tuple(_case(name, entry) for entry in facts.get("sample", [])),
-        benches=tuple(_case(name, entry) for entry in facts.get("bench", [])),
-    )
+    try:
+        facts = tomllib.loads(path.read_text())
+        name = facts["op"]["name"]
+        return KernelFamily(
+            name=name,
+            doc=facts["op"]["doc"],
+            folder=path.parent,
+            params=tuple(_param(key, text) for key, text in facts.get("params", {}).items()),
+            rows=tuple(_row(name, entry) for entry in facts["kernel"]),
+            samples=tuple(_case(name, entry) for entry in facts.get("sample", [])),
+            benches=tuple(_case(name, entry) for entry in facts.get("bench", [])),
+        )
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise UsageError(
+            f"{path}: {error} is missing or unknown; it needs [op] with name and doc, and [[kernel]] rows "
+            f"with in, out, template and an isa of {', '.join(instruction_sets())}"
+        ) from error
 
 
 def _param(name: str, text: str) -> Param:

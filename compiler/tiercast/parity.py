@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tiercast.custom import custom_ops, find_folders
 from tiercast.errors import TiercastError, UsageError
 from tiercast.inputs import random_inputs
 from tiercast.lower.buckets import buckets_text
@@ -153,6 +154,7 @@ def verify(
     tolerance: float | None = None,
     seed: int = 0,
     bucket: int = 0,
+    ops: Sequence[str | PathLike[str]] | str | PathLike[str] | None = None,
 ) -> VerifyReport:
     """Compares a package's outputs with its model's, and finds the first wrong step when they differ.
 
@@ -163,12 +165,26 @@ def verify(
     bucket: which shape bucket of the package; `inputs` have its shapes.
     tolerance: largest allowed max|got - reference| / max|reference| of each output; default: TOLERANCES of
     the package's precision. NaN or infinity that the model does not have is wrong at any tolerance.
+    ops: folders of your own ops, whose numpy `reference` computes their operators in an ONNX model.
     Raises UsageError and ModelError for a source that can't be the reference, PackageError when the package
     can't run.
     """
+    with custom_ops(find_folders(ops)):
+        return _verify(source, Path(pkg), inputs, target, cpu, tolerance, seed, bucket)
+
+
+def _verify(
+    source: Any,
+    path: Path,
+    inputs: Mapping[str, np.ndarray] | None,
+    target: str | None,
+    cpu: str | None,
+    tolerance: float | None,
+    seed: int,
+    bucket: int,
+) -> VerifyReport:
     from tiercast.frontend import reference
 
-    path = Path(pkg)
     plans = read_plans(path)
     if not 0 <= bucket < len(plans):
         raise UsageError(f"{path}: there is no bucket {bucket}; its buckets: {buckets_text(plans)}")
@@ -267,11 +283,11 @@ def _run_tapped(
 
     with tempfile.TemporaryDirectory(prefix="tiercast-taps-") as name:
         folder = Path(name)
-        command = [str(path), "--bucket", str(bucket), "--taps", str(folder)]
+        command = ["--bucket", str(bucket), "--taps", str(folder)]
         for index, port in enumerate(plan.inputs):
             np.ascontiguousarray(arrays[port.name]).tofile(folder / f"in-{index}.raw")
             command += ["--input", f"{port.name}={folder / f'in-{index}.raw'}"]
-        run_tool(target, command, cpu)
+        run_tool(target, path, command, cpu)
         return [
             [
                 np.fromfile(folder / f"{number}_{slot}.bin", NUMPY_DTYPES[plan.tensors[index].dtype]).reshape(

@@ -14,7 +14,10 @@ import onnx_ir as ir
 
 from tiercast import __version__
 from tiercast.calibration import Batch, measure_ranges, random_batches
+from tiercast.codegen.library import host_library, render_families, with_table
+from tiercast.custom import CustomOps, custom_ops, find_folders
 from tiercast.errors import UsageError
+from tiercast.extras import Extras, folder_beside, merge, write_extras
 from tiercast.frontend import load
 from tiercast.frontend.shapes import Shapes, expand_shapes, first_shapes, has_buckets, input_symbols
 from tiercast.ir.report import PassReport
@@ -121,7 +124,10 @@ PRECISIONS = ("f32", "f16", "f16-weights")
 
 @dataclass
 class Compilation:
-    """What one compilation did: the final graph, its plan, each pass's report and time."""
+    """What one compilation did: the final graph, its plan, each pass's report and time.
+
+    extras: the code of kernels that the plan calls and that no library of ours has, or None.
+    """
 
     model: ir.Model
     plan: Plan
@@ -130,8 +136,10 @@ class Compilation:
     reports: list[PassReport] = field(default_factory=list)
     times_ms: dict[str, float] = field(default_factory=dict)
     copies: list[str] = field(default_factory=list)
+    extras: Extras | None = None
 
 
+Ops = Sequence[str | PathLike[str]] | str | PathLike[str] | None
 Watch = Callable[[str, ir.Model], None]
 
 
@@ -147,6 +155,7 @@ def compile(
     records: Path | None = None,
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
+    ops: Ops = None,
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
@@ -164,6 +173,8 @@ def compile(
     stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
     records: folder of measured times (`tiercast tune --records`) to use instead of the target's own.
+    ops: folders of your own ops (docs/adding.md); their kernels come to lie beside the package, in
+    `<model>.kernels/`.
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
@@ -177,9 +188,25 @@ def compile(
         records=records,
         dtypes=dtypes,
         check_import=check_import,
+        ops=ops,
     )
     path = Path(output) if output is not None else Path(f"{_stem(source, done[0].model)}.{target}.tcpkg")
-    return write_package([item.plan for item in done], path)
+    return write_compilation(done, path)
+
+
+def write_compilation(done: Compilation | Sequence[Compilation], path: Path) -> Path:
+    """Writes the package and, beside it, the code of extra kernels that it calls; for the host their library.
+
+    PackageError when something can't be written, ToolchainError when the code can't be compiled here.
+    """
+    buckets = [done] if isinstance(done, Compilation) else list(done)
+    extras = buckets[0].extras
+    if extras is not None and buckets[0].target.toolchain is None:
+        with host_library(extras) as built:
+            write_extras(extras, folder_beside(path), built)
+    elif extras is not None:
+        write_extras(extras, folder_beside(path))
+    return write_package([item.plan for item in buckets], path)
 
 
 def compile_buckets(
@@ -193,6 +220,7 @@ def compile_buckets(
     records: Path | None = None,
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
+    ops: Ops = None,
 ) -> list[Compilation]:
     """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
 
@@ -214,6 +242,7 @@ def compile_buckets(
             weights=segment,
             dtypes=dtypes,
             check_import=check_import,
+            ops=ops,
         )
 
     done = [compile_bucket(first_shapes(wanted))]
@@ -223,7 +252,20 @@ def compile_buckets(
     weights = segment.whole()
     for plan in plans:
         plan.weights = weights
+    _share_extras(done)
     return done
+
+
+def _share_extras(done: Sequence[Compilation]) -> None:
+    """One extra library for all buckets, which their facts name."""
+    found = [item.extras for item in done if item.extras is not None]
+    if not found:
+        return
+    extras = with_table(merge(found))
+    called = {step.kernel for item in done for step in (*item.plan.prepare, *item.plan.steps)}
+    for item in done:
+        item.extras = extras
+        item.plan.facts |= extras.facts(called)
 
 
 def _of_shapes(batches: Sequence[Batch], shapes: Mapping[str, Sequence[int]]) -> list[Batch]:
@@ -253,6 +295,7 @@ def compile_plan(
     weights: WeightsSegment | None = None,
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
+    ops: Ops = None,
 ) -> Compilation:
     """Like `compile`, without writing and for one choice of shapes.
 
@@ -263,32 +306,51 @@ def compile_plan(
     """
     chosen = resolve(target)
     check_precision(precision, chosen)
-    shapes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
-    model = load(source, shapes, dtypes=dtypes, check_import=check_import)
-    check(model, "loaded")
-    if watch:
-        watch("load", model)
-    known = records if isinstance(records, Records) else find_records(chosen, records)
-    done = Compilation(model, Plan(target), chosen, Decisions(chosen, known, wanted))
-    for stage in STAGES:
-        if stage.run is move_quantization and precision == "f16":
-            _request_half(done, calibrate)
-        _run_stage(stage, done, watch)
-    started = time.perf_counter()
-    done.plan = lower_graph(
-        done.model, chosen, prefer, done.decisions, half_weights=precision == "f16-weights", weights=weights
-    )
-    done.copies = refusals(done.model)
-    done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
-    done.plan.facts |= {
-        "compiler": f"tiercast {__version__}",
-        "model": _stem(source, model),
-        "target": target,
-    }
-    done.plan.facts["precision"] = precision
-    done.plan.facts |= done.decisions.facts()
-    done.plan.facts |= _integer_facts(done.reports)
-    return done
+    with custom_ops(find_folders(ops)) as custom:
+        shapes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
+        model = load(source, shapes, dtypes=dtypes, check_import=check_import)
+        check(model, "loaded")
+        if watch:
+            watch("load", model)
+        known = records if isinstance(records, Records) else find_records(chosen, records)
+        done = Compilation(model, Plan(target), chosen, Decisions(chosen, known, wanted))
+        for stage in STAGES:
+            if stage.run is move_quantization and precision == "f16":
+                _request_half(done, calibrate)
+            _run_stage(stage, done, watch)
+        started = time.perf_counter()
+        done.plan = lower_graph(
+            done.model,
+            chosen,
+            prefer,
+            done.decisions,
+            half_weights=precision == "f16-weights",
+            weights=weights,
+        )
+        done.copies = refusals(done.model)
+        done.times_ms["lower"] = (time.perf_counter() - started) * 1e3
+        done.plan.facts |= {
+            "compiler": f"tiercast {__version__}",
+            "model": _stem(source, model),
+            "target": target,
+        }
+        done.plan.facts["precision"] = precision
+        done.plan.facts |= done.decisions.facts()
+        done.plan.facts |= _integer_facts(done.reports)
+        done.extras = _extras(done, custom)
+        return done
+
+
+def _extras(done: Compilation, custom: Sequence[CustomOps]) -> Extras | None:
+    """The code of the custom kernel families that the plan calls; its facts name the kernels."""
+    called = {step.kernel for step in (*done.plan.prepare, *done.plan.steps)}
+    families = [family for item in custom for family in item.families.values()]
+    used = [family for family in families if any(row.name in called for row in family.rows)]
+    if not used:
+        return None
+    extras = render_families(done.target, used)
+    done.plan.facts |= extras.facts(called)
+    return extras
 
 
 def _integer_facts(reports: Sequence[PassReport]) -> dict[str, str]:

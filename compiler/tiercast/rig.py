@@ -10,12 +10,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from tiercast.codegen.build import build
+from tiercast.codegen.build import build, default_folder
 from tiercast.errors import PackageError, UsageError
+from tiercast.extras import Extras, merge, needed, read_extras
 from tiercast.lower.buckets import find_bucket
 from tiercast.lower.plan import NUMPY_DTYPES, Port
-from tiercast.package.file import read_plans
+from tiercast.package.file import read_facts, read_plans
 from tiercast.target import Target, find_target
 
 
@@ -41,11 +43,11 @@ def run_on_target(
     bucket = find_bucket(plans, {name: np.shape(array) for name, array in inputs.items()}, pkg)
     plan = plans[bucket]
     with tempfile.TemporaryDirectory(prefix="tiercast-run-") as folder:
-        command = [str(pkg), "--bucket", str(bucket), "--threads", str(threads), "--output-dir", folder]
+        command = ["--bucket", str(bucket), "--threads", str(threads), "--output-dir", folder]
         command += ["--cores", cores] if cores is not None else []
         for port in plan.inputs:
             command += ["--input", f"{port.name}={_write_input(port, inputs, Path(folder))}"]
-        run_tool(target, command, cpu, timeout_s)
+        run_tool(target, pkg, command, cpu, timeout_s)
         return {
             port.name: _read_output(port, Path(folder) / f"{index}.bin")
             for index, port in enumerate(plan.outputs)
@@ -54,18 +56,24 @@ def run_on_target(
 
 def bound_kernels(pkg: str | Path, target: str, cpu: str | None = None) -> list[dict[str, str]]:
     """name, op, kernel (bound) and chosen of each step, as the target's runtime binds them on `cpu`."""
-    steps: list[dict[str, str]] = json.loads(run_tool(target, [str(pkg), "--list"], cpu))["steps"]
+    steps: list[dict[str, str]] = json.loads(run_tool(target, pkg, ["--list"], cpu))["steps"]
     return steps
 
 
-def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, timeout_s: float = 600.0) -> str:
-    """Standard output of the target's `tiercast-run` with these arguments.
+def run_tool(
+    target: str,
+    package: str | Path,
+    arguments: Sequence[str],
+    cpu: str | None = None,
+    timeout_s: float = 600.0,
+) -> str:
+    """Standard output of the target's `tiercast-run` for a package with these arguments.
 
     PackageError with its message when it fails.
     """
     found = find_target(target)
-    program = tool(target)
-    command = [*emulator(found, cpu), str(program), *arguments]
+    program = tool(target, extras_of([Path(package)], target), Path(package))
+    command = [*emulator(found, cpu), str(program), str(package), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -77,10 +85,52 @@ def run_tool(target: str, arguments: Sequence[str], cpu: str | None = None, time
     return done.stdout
 
 
+def tool(target: str, extra: Extras | None = None, package: Path | None = None) -> Path:
+    """The target's `tiercast-run`, built once per process: the full one, or with an extra kernel library just
+    what the package calls.
+    """
+    if extra is None or package is None:
+        return _full_tool(target)
+    return _extra_tool(target, extra, called_kernels([package], extra))
+
+
 @cache
-def tool(target: str) -> Path:
-    """The target's `tiercast-run`, built once per process."""
+def _full_tool(target: str) -> Path:
     return build(target) / "tiercast-run"
+
+
+@cache
+def _extra_tool(target: str, extra: Extras, only: frozenset[str]) -> Path:
+    folder = default_folder(find_target(target))
+    selection = xxhash.xxh3_64_hexdigest(" ".join(sorted(only)).encode())
+    folder = folder.with_name(f"{folder.name}-extra") / f"{extra.digest}-{selection[:8]}"
+    return build(target, folder, only, extra=extra) / "tiercast-run"
+
+
+def extras_of(packages: Sequence[Path], target: str) -> Extras | None:
+    """The extra kernel libraries that packages call, as one; None when they call none.
+
+    PackageError when one is missing, changed, or made for another architecture than the target's.
+    """
+    found: list[Extras] = []
+    for package in packages:
+        folder = needed(package, read_facts(package))
+        if folder is None:
+            continue
+        found.append(read_extras(folder))
+        if found[-1].arch != find_target(target).arch:
+            raise PackageError(
+                f"{folder}: its kernels are for {found[-1].target} ({found[-1].arch}), not for {target}; "
+                f"compile the model with --target {target}"
+            )
+    return merge(found) if found else None
+
+
+def called_kernels(packages: Sequence[Path], extra: Extras | None) -> frozenset[str]:
+    """The rows of our own libraries that packages call."""
+    plans = [plan for path in packages for plan in read_plans(path)]
+    called = {step.kernel for plan in plans for step in (*plan.prepare, *plan.steps)}
+    return frozenset(called - {row.name for row in extra.rows} if extra else called)
 
 
 def emulator(target: Target, cpu: str | None) -> list[str]:

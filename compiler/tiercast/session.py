@@ -11,7 +11,9 @@ import numpy as np
 
 from tiercast import _native
 from tiercast.errors import PackageError, UsageError
+from tiercast.extras import library_name, needed, read_extras
 from tiercast.lower.plan import NUMPY_DTYPES
+from tiercast.package.file import read_facts
 from tiercast.target import CORES
 from tiercast.text import shape_text
 
@@ -47,7 +49,8 @@ class Session:
     pkg: path of a .tcpkg; threads: 1..64, 0 for as many as the package's target asks for; features: restricts
     the CPU features that kernels may use (default: all the CPU has), say ["avx2"] or [] for portable kernels
     only; cores: "all", "big" or "little", where the session's own threads run (default: what the package's
-    target asks for); the calling thread stays where it may be.
+    target asks for); the calling thread stays where it may be. A package that calls extra kernels (custom
+    ops) has their library beside it, in `<package>.kernels/`: it is loaded, so trust it like a program.
     Raises PackageError when the package can't be read, fails verification or needs a kernel that is not
     there.
     """
@@ -65,7 +68,11 @@ class Session:
         kind = 0 if cores is None else CORES.index(cores) + 1
         try:
             self._native = _native.Session(
-                str(self.path), threads, None if features is None else list(features), kind
+                str(self.path),
+                threads,
+                None if features is None else list(features),
+                kind,
+                extra_libraries(self.path),
             )
         except _native.NativeError as error:
             raise PackageError(str(error)) from None
@@ -189,6 +196,21 @@ class Session:
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {spec.name: array for spec, array in zip(self.outputs, results, strict=True)}
+
+
+def extra_libraries(package: Path) -> list[str]:
+    """Files of the extra kernel libraries that a package calls; PackageError when they can't be had here."""
+    folder = needed(package, read_facts(package))
+    if folder is None:
+        return []
+    extras = read_extras(folder)
+    file = folder / library_name(extras.digest)
+    if not file.is_file():
+        raise PackageError(
+            f"{package}: the kernels in {folder} are sources for {extras.target}, no library for this "
+            f"machine; run it with `tiercast run --target {extras.target}`, or compile it for host"
+        )
+    return [str(file.resolve())]
 
 
 def _shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:

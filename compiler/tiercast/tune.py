@@ -27,8 +27,8 @@ from tiercast.counting import count_package
 from tiercast.errors import PackageError, ToolchainError, UsageError
 from tiercast.inputs import random_inputs
 from tiercast.lower.plan import Plan
-from tiercast.package.file import read_package, write_package
-from tiercast.pipeline import Compilation, compile_plan, resolve
+from tiercast.package.file import read_package
+from tiercast.pipeline import Compilation, Ops, compile_plan, resolve, write_compilation
 from tiercast.records import Records, cpu_of, read_records, record_path, write_records
 from tiercast.session import Session
 from tiercast.tuning import Decision
@@ -166,10 +166,11 @@ def tune(
     inputs: Mapping[str, Sequence[int]] | None = None,
     folder: Path | None = None,
     say: Callable[[str], None] | None = None,
+    ops: Ops = None,
 ) -> Tuned:
     """Measures a model's decisions and adds them to the records of the timer's CPU.
 
-    source, inputs: as for `pipeline.compile`. folder: where records lie, default: the target's own.
+    source, inputs, ops: as for `pipeline.compile`. folder: where records lie, default: the target's own.
     Raises what `compile` and the timer raise.
     """
     say = say or (lambda _: None)
@@ -177,9 +178,9 @@ def tune(
     path = record_path(description, timer.cpu, folder)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiercast-tune-")))
-        variants = _variants(source, target, inputs, say)
+        variants = _variants(source, target, inputs, say, ops)
         packages = [
-            write_package(done.plan, scratch / f"{number}.tcpkg") for number, done in enumerate(variants)
+            write_compilation(done, scratch / f"{number}.tcpkg") for number, done in enumerate(variants)
         ]
         say(f"measuring {len(packages)} variants on {timer.cpu}")
         times = _times_of_ways(variants, timer.times(packages))
@@ -203,11 +204,15 @@ def tune(
 
 
 def _variants(
-    source: Any, target: str, inputs: Mapping[str, Sequence[int]] | None, say: Callable[[str], None]
+    source: Any,
+    target: str,
+    inputs: Mapping[str, Sequence[int]] | None,
+    say: Callable[[str], None],
+    ops: Ops,
 ) -> list[Compilation]:
     """Compilations that together take every way of every decision, as far as they can be found."""
     unknown = Records("")  # what was measured before must not keep ways from being taken
-    done = [compile_plan(source, target, inputs, records=unknown)]
+    done = [compile_plan(source, target, inputs, records=unknown, ops=ops)]
     tried = _taken(done[0])
     while len(done) < _MOST_VARIANTS:
         wanted = _untried(done, tried)
@@ -215,7 +220,7 @@ def _variants(
             break
         tried |= set(wanted.items())
         say(f"variant {len(done)}: {len(wanted)} other ways")
-        made = compile_plan(source, target, inputs, records=unknown, wanted=wanted)
+        made = compile_plan(source, target, inputs, records=unknown, wanted=wanted, ops=ops)
         tried |= _taken(made)
         done.append(made)
     return done

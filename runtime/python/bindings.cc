@@ -1,4 +1,5 @@
 // tiercast._native: the C API and the host's kernel library for Python.
+#include <dlfcn.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -130,9 +131,24 @@ py::array tap_array(const Recording::Tap& tap) {
   return array;
 }
 
+// The table of an extra kernel library's file. It stays loaded as long as the process: its rows may be bound anywhere.
+const tc_library& load_library(const std::string& path) {
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) throw NativeError{TC_ERROR_IO, "extra kernels: " + std::string(dlerror())};
+  const auto table = reinterpret_cast<decltype(&tc_library_extra)>(dlsym(handle, "tc_library_extra"));
+  if (table == nullptr) throw NativeError{TC_ERROR_IO, "extra kernels: " + path + " has no tc_library_extra"};
+  const tc_library* library = table(TC_KERNEL_ABI);
+  if (library == nullptr)
+    throw NativeError{TC_ERROR_KERNEL, "extra kernels: " + path + " is for another kernel contract than this runtime's; compile again"};
+  return *library;
+}
+
 class PySession {
  public:
-  PySession(const std::string& path, int32_t threads, const std::optional<std::vector<std::string>>& features, int32_t cores) {
+  PySession(const std::string& path, int32_t threads, const std::optional<std::vector<std::string>>& features, int32_t cores,
+            const std::vector<std::string>& libraries) {
+    library_ = *tc_library_full();
+    for (const std::string& file : libraries) join(load_library(file));
     tc_options options = tc_options_default();
     options.threads = threads;
     options.cores = static_cast<tc_cores>(cores);
@@ -142,7 +158,7 @@ class PySession {
     tc_status status;
     {
       py::gil_scoped_release release;
-      status = tc_session_open(path.c_str(), tc_library_full(), &options, &session, &error);
+      status = tc_session_open(path.c_str(), &library_, &options, &session, &error);
     }
     require(status, error);
     session_.reset(session);
@@ -245,6 +261,13 @@ class PySession {
 
   tc_session* get() const { return session_.get(); }
 
+  void join(const tc_library& more) {
+    std::vector<const tc_kernel*> joined(static_cast<size_t>(library_.count + more.count));
+    tc_error error;
+    require(tc_library_join(&library_, &more, joined.data(), static_cast<int64_t>(joined.size()), &library_, &error), error);
+    kernels_.swap(joined);
+  }
+
   // The array's memory as a buffer, when its dtype, shape and layout are the port's.
   static tc_buffer input_buffer(const tc_port& port, const py::array& array) {
     const std::string name = "input \"" + std::string(port.name) + "\": ";
@@ -293,6 +316,8 @@ class PySession {
     return outputs;
   }
 
+  std::vector<const tc_kernel*> kernels_;  // of `library_`, where it is not the built-in table itself
+  tc_library library_;
   std::unique_ptr<tc_session, Close> session_;
   bool running_ = false;  // under the GIL
 };
@@ -337,8 +362,9 @@ PYBIND11_MODULE(_native, module) {
   module.def("check_package", &check_package, py::arg("path"));
 
   py::class_<PySession>(module, "Session")
-      .def(py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&, int32_t>(), py::arg("path"),
-           py::arg("threads") = 1, py::arg("features") = py::none(), py::arg("cores") = static_cast<int32_t>(TC_CORES_PACKAGE))
+      .def(py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&, int32_t, const std::vector<std::string>&>(),
+           py::arg("path"), py::arg("threads") = 1, py::arg("features") = py::none(),
+           py::arg("cores") = static_cast<int32_t>(TC_CORES_PACKAGE), py::arg("libraries") = std::vector<std::string>())
       .def_property_readonly("threads", &PySession::threads)
       .def_property_readonly("inputs", &PySession::inputs)
       .def_property_readonly("outputs", &PySession::outputs)

@@ -108,6 +108,13 @@ const tc_kernel* find_kernel(const tc_library& library, const char* op, const ch
   return nullptr;
 }
 
+// The value of one of the plan's facts, or NULL.
+const char* find_fact(const fb::Plan& plan, const char* key) {
+  for (uint32_t i = 0; i < length(plan.facts()); ++i)
+    if (strcmp(text(plan.facts()->Get(i)->key()), key) == 0) return text(plan.facts()->Get(i)->value());
+  return nullptr;
+}
+
 // Binds step number `index` of a bucket, whose views are filled.
 tc_status bind_step(const Package& package, uint32_t bucket, uint32_t index, const tc_library& library, uint64_t features, BoundStep* step,
                     tc_error* error) {
@@ -129,7 +136,13 @@ tc_status bind_step(const Package& package, uint32_t bucket, uint32_t index, con
     op_known = true;
     if (accepts(*row, features, in_place, step, &reasons)) return TC_OK;
   }
-  if (!op_known)
+  const char* extra = op_known ? nullptr : find_fact(plan, "extra_kernels");
+  if (extra != nullptr)
+    reasons.add(
+        "\n  the package calls extra kernels (%.300s) that this library for %s has not: build one with "
+        "`tiercast build --target %.40s --for` this package",
+        extra, library.target, text(plan.target()));
+  else if (!op_known)
     reasons.add("\n  the library for %s has no kernel of this op: build it from the Tiercast version that made the package",
                 library.target);
   const uint32_t prepares = length(plan.prepare());

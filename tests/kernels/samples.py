@@ -13,17 +13,16 @@ import onnx_ir as ir
 from tiercast.errors import UsageError
 from tiercast.kernel import Case, KernelFamily, Row, families
 from tiercast.lower.case import case_model
-from tiercast.lower.lowering import lower_graph, refusals
+from tiercast.lower.lowering import lower_graph
 from tiercast.lower.plan import Plan
-from tiercast.ops.layouter import Layouter
-from tiercast.ops.registry import DOMAIN, const, ops, shape
+from tiercast.lower.windows import windowed_model
+from tiercast.ops.registry import ops
 from tiercast.package.file import write_package
 from tiercast.session import Session
 from tiercast.target import Target, find_target
 
 # Of the largest value of the portable result; f16 rows also round every sum of a product.
 TOLERANCES = {np.dtype(np.float32): 1e-5, np.dtype(np.float16): 3e-2}
-BEFORE, AFTER = 3, 2  # odd borders of a window: its rows are aligned to an element, no more
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def rows_for(target: Target) -> list[Row]:
 def model(sample: Sample) -> tuple[ir.Model, dict[str, np.ndarray]]:
     """The sample's physical model and its inputs."""
     made, inputs = case_model(sample.case, half=sample.half)
-    return _with_windows(sample.case, made, inputs) if sample.windows else (made, inputs)
+    return windowed_model(sample.case, made, inputs) if sample.windows else (made, inputs)
 
 
 def plan_for(sample: Sample, row: Row, target: Target) -> Plan | None:
@@ -137,64 +136,3 @@ def compare(actual: np.ndarray, want: np.ndarray) -> str | None:
     scale = max(float(np.abs(want[finite]).max()), 1e-30)
     error = float(np.abs(actual[finite].astype(np.float64) - want[finite]).max()) / scale
     return None if error <= TOLERANCES[want.dtype] else f"relative error {error:.3g} at scale {scale:.3g}"
-
-
-def _with_windows(
-    case: Case, made: ir.Model, inputs: dict[str, np.ndarray]
-) -> tuple[ir.Model, dict[str, np.ndarray]]:
-    op, layout = ops()[case.op], Layouter()
-    (node,) = made.graph
-    graph_inputs: list[ir.Value] = []
-    arrays: dict[str, np.ndarray] = {}
-
-    def graph_input(name: str, array: np.ndarray) -> ir.Value:
-        arrays[name] = array
-        kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        graph_inputs.append(ir.Value(name=name, shape=ir.Shape(array.shape), type=kind))
-        return graph_inputs[-1]
-
-    def operand(value: ir.Value | None) -> ir.Value | None:
-        if value is None:
-            return None
-        array = const(value)
-        if array is not None:
-            return layout.constant(array, str(value.name))
-        dense = inputs[str(value.name)]
-        if not op.strided_inputs or not dense.ndim:
-            return graph_input(str(value.name), dense)
-        wide = graph_input(str(value.name), _framed(dense))
-        starts = [0] * (dense.ndim - 1) + [BEFORE]
-        return layout.emit("Slice", [wide], {"starts": starts, "sizes": list(dense.shape)})[0]
-
-    outputs = layout.emit(
-        case.op, [operand(value) for value in node.inputs], case.attributes, len(node.outputs)
-    )
-    if op.strided_outputs:
-        outputs = [_beside(layout, number, value, graph_input) for number, value in enumerate(outputs)]
-    graph = ir.Graph(
-        graph_inputs,
-        outputs,
-        nodes=layout.nodes,
-        initializers=list(layout.initializers.values()),
-        opset_imports={"": 23, DOMAIN: 1},
-        name=case.op,
-    )
-    copied = [line for line in refusals(ir.Model(graph, ir_version=10)) if "graph input" not in line]
-    assert not copied, copied
-    return ir.Model(graph, ir_version=10), arrays
-
-
-def _framed(dense: np.ndarray) -> np.ndarray:
-    # What lies outside the window is poison: a kernel that reads it can't be right.
-    wide = np.zeros((*dense.shape[:-1], BEFORE + dense.shape[-1] + AFTER), dense.dtype)
-    wide[...] = np.nan if dense.dtype.kind == "f" else 1
-    wide[..., BEFORE : BEFORE + dense.shape[-1]] = dense
-    return wide
-
-
-def _beside(layout: Layouter, number: int, value: ir.Value, graph_input) -> ir.Value:  # type: ignore[no-untyped-def]
-    dims = shape(value)
-    if not dims:
-        return value
-    array = np.full((*dims[:-1], BEFORE), 77, ir.DataType.numpy(value.dtype))
-    return layout.emit("Concat", [graph_input(f"beside{number}", array), value], {"axis": len(dims) - 1})[0]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tiercast import __version__
-from tiercast.cli import bench, build, check, compile, inspect, run, targets, tune, verify
+from tiercast.cli import bench, build, check, compile, inspect, ops, run, targets, tune, verify
 from tiercast.cli.output import emit_error
 from tiercast.errors import TiercastError, UsageError
 
@@ -31,6 +31,7 @@ app.command("tune")(tune.command)
 app.command("bench")(bench.command)
 app.command("targets")(targets.command)
 app.command("build")(build.command)
+app.add_typer(ops.app, name="ops")
 
 
 def _print_version(wanted: bool) -> None:

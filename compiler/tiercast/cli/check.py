@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tiercast.cli.output import Inputs, Json, emit, parse_dtypes, parse_shapes, progress, table
+from tiercast.cli.output import Inputs, Json, Ops, emit, parse_dtypes, parse_shapes, progress, table
 from tiercast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def command(
             "was asked for), fusion, copy (data is only moved).",
         ),
     ] = None,
+    ops: Ops = None,
     strict: Annotated[bool, typer.Option("--strict", help="--fail-on for every kind of fall-back.")] = False,
     json: Json = False,
 ) -> None:
@@ -51,7 +52,14 @@ def command(
         if kind not in FALLBACKS:
             raise UsageError(f"--fail-on {kind!r} is no kind of fall-back: {', '.join(FALLBACKS)}")
     with progress(f"checking {model}"):
-        report = check(model, target, parse_shapes(inputs), precision=precision, dtypes=parse_dtypes(inputs))
+        report = check(
+            model,
+            target,
+            parse_shapes(inputs),
+            precision=precision,
+            dtypes=parse_dtypes(inputs),
+            ops=ops,
+        )
     failed = [item for item in report.fallbacks if item.kind in kinds]
     result = {**report.as_dict(), "failed_on": sorted({item.kind for item in failed})}
     emit(result, json, lambda console: _show(console, report))

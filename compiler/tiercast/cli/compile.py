@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Json, emit, progress, table
+from tiercast.cli.output import Json, Ops, emit, progress, table
 from tiercast.errors import UsageError
+from tiercast.extras import folder_beside
 from tiercast.text import bytes_text, shape_text
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def command(
             "second size too.",
         ),
     ] = True,
+    ops: Ops = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report of the compilation here.")] = None,
     json: Json = False,
 ) -> None:
@@ -91,8 +93,7 @@ def command(
     from tiercast.frontend.shapes import has_buckets, parse_dtypes, parse_shapes
     from tiercast.ir.edit import static_shape
     from tiercast.ir.print import to_text
-    from tiercast.package.file import write_package
-    from tiercast.pipeline import check_stage_name, compile_buckets
+    from tiercast.pipeline import check_stage_name, compile_buckets, write_compilation
 
     printed: dict[str, str] = {}
     wanted = {check_stage_name(name) for name in print_after or ()}
@@ -126,17 +127,17 @@ def command(
             records=records,
             dtypes=parse_dtypes(inputs),
             check_import=check_import,
+            ops=ops,
         )
         done = buckets[0]
-        plans = [item.plan for item in buckets]
-        path = write_package(plans, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
+        path = write_compilation(buckets, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
         if report is not None:
             from tiercast.report import ReportContent, write_report
 
             write_report(report, ReportContent(done, path, before))
     result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
     if len(buckets) > 1:
-        result["buckets"] = bucket_facts(plans)
+        result["buckets"] = bucket_facts([item.plan for item in buckets])
     if precision == "f16" and calibrate is None:
         result["warning"] = "ranges were measured on random inputs; give real ones with --calibrate"
     emit(result, json, lambda console: _show(console, result))
@@ -208,6 +209,7 @@ def summary(done: Compilation) -> dict[str, Any]:
             for item in done.reports
         ],
         "copies": done.copies,
+        "extra_kernels": [] if done.extras is None else [row.name for row in done.extras.rows],
         "precision": plan.facts["precision"],
         "kept_f32": [
             *(f"{node}: {why}" for node, why in _precision_report(done).refused),
@@ -247,6 +249,9 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         console.print(f"  copy: {line}", markup=False)
     if "buckets" in result:
         show_buckets(console, result["buckets"])
+    if result["extra_kernels"]:
+        beside = folder_beside(Path(result["package"]))
+        console.print(f"  extra kernels in {beside}: {', '.join(result['extra_kernels'])}", markup=False)
     console.print(
         f"{result['package']}: {result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC, package "
         f"{bytes_text(result['package_bytes'])}, weights {bytes_text(result['weights_bytes'])}, "

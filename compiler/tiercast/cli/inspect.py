@@ -14,6 +14,7 @@ from tiercast.cli.output import (
     Bucket,
     Inputs,
     Json,
+    Ops,
     emit,
     parse_dtypes,
     parse_shapes,
@@ -46,6 +47,7 @@ def command(
     kernel: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show the rendered source of this kernel row.")
     ] = None,
+    ops: Ops = None,
     json: Json = False,
 ) -> None:
     """Show what is in a model, a package or a kernel.
@@ -63,7 +65,7 @@ def command(
         emit(found, json, lambda console: _show_package(console, found, refusals, decisions, memory))
     else:
         assert what is not None
-        model = _model(what, after, target, inputs)
+        model = _model(what, after, target, inputs, ops)
         facts = model_facts(model)
         if after is not None:
             from tiercast.ir.print import to_text
@@ -141,14 +143,18 @@ def _port(value: ir.Value) -> dict[str, Any]:
     return {"name": value.name, "dtype": str(value.dtype), "shape": [dim for dim in value.shape or ()]}
 
 
-def _model(source: str, after: str | None, target: str, inputs: list[str] | None) -> ir.Model:
+def _model(
+    source: str, after: str | None, target: str, inputs: list[str] | None, ops: list[Path] | None
+) -> ir.Model:
+    from tiercast.custom import custom_ops, find_folders
     from tiercast.frontend import load
     from tiercast.pipeline import check_stage_name, compile_plan
 
     shapes, dtypes = parse_shapes(inputs), parse_dtypes(inputs)
     with progress(f"reading {source}"):
         if after is None:
-            return load(source, shapes, dtypes=dtypes)
+            with custom_ops(find_folders(ops)):
+                return load(source, shapes, dtypes=dtypes)
         caught: list[ir.Model] = []
         stop = check_stage_name(after)
 
@@ -156,7 +162,7 @@ def _model(source: str, after: str | None, target: str, inputs: list[str] | None
             if stage == stop:
                 caught.append(model.clone())
 
-        compile_plan(source, target, shapes, watch=watch, dtypes=dtypes)
+        compile_plan(source, target, shapes, watch=watch, dtypes=dtypes, ops=ops)
         return caught[0]
 
 

@@ -32,6 +32,16 @@ Bucket = Annotated[
     typer.Option("--bucket", min=0, metavar="N", help="The shape bucket of this number; see inspect."),
 ]
 
+Ops = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ops",
+        help="Folder of your own ops (docs/adding.md); default: $TIERCAST_OPS, else [tool.tiercast] of "
+        "pyproject.toml.",
+        metavar="DIR",
+    ),
+]
+
 
 def screen() -> Console:
     """The console for results; into a file or pipe its lines are wide."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tiercast.cli.output import Inputs, Json, emit, parse_shapes, progress
+from tiercast.cli.output import Inputs, Json, Ops, emit, parse_shapes, progress
 
 if TYPE_CHECKING:
     from tiercast.tune import Tuned
@@ -28,6 +28,7 @@ def command(
         typer.Option(metavar="DIR", help="Folder of the records; default: the target's, for every compile."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Of timing for each variant, on the host.")] = 2.0,
+    ops: Ops = None,
     json: Json = False,
 ) -> None:
     """Measure every algorithm, fusion and kernel row that MODEL's shapes may take, and record the times.
@@ -39,7 +40,7 @@ def command(
 
     with progress(f"reading {model}") as say:
         timer = timer_for(target, cpu, adb, seconds)
-        done = tune(model, target, timer, parse_shapes(inputs), records, say)
+        done = tune(model, target, timer, parse_shapes(inputs), records, say, ops)
     result = {**asdict(done), "path": str(done.path)}
     emit(result, json, lambda console: _show(console, done, result))
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tiercast.cli.output import Bucket, Json, emit, pick_plan, progress, table
+from tiercast.cli.output import Bucket, Json, Ops, emit, pick_plan, progress, table
 from tiercast.errors import VerifyError
 from tiercast.text import shape_text
 
@@ -42,6 +42,7 @@ def command(
     ] = None,
     random_seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     bucket: Bucket = None,
+    ops: Ops = None,
     json: Json = False,
 ) -> None:
     """Compare PACKAGE with MODEL, output by output; on a mismatch show the first wrong step.
@@ -64,7 +65,7 @@ def command(
         reports = []
         for number in [meant] if given or bucket is not None else range(len(plans)):
             say(f"running {model} and {package} on {inputs_text(plans[number])}")
-            reports.append(verify(model, package, given, target, cpu, tolerance, random_seed, number))
+            reports.append(verify(model, package, given, target, cpu, tolerance, random_seed, number, ops))
     report = next((item for item in reports if not item.ok), reports[0])
     result = report.as_dict()
     if len(reports) > 1:

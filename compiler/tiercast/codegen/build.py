@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tiercast.errors import ToolchainError
+from tiercast.extras import TABLE, Extras, write_files
 from tiercast.paths import room
 from tiercast.target import Target, find_target
 
@@ -50,6 +52,7 @@ def build(
     goals: tuple[str, ...] = ("tiercast-run",),
     progress: Progress | None = None,
     sanitize: str = "",
+    extra: Extras | None = None,
 ) -> Path:
     """Builds `goals` (CMake targets) for a target and returns the build folder.
 
@@ -57,6 +60,7 @@ def build(
     full.
     progress: called with each line the build prints.
     sanitize: sanitizers for everything, say "address,undefined".
+    extra: an extra kernel library whose rows are linked in, behind ours in the table.
     Raises ToolchainError when a program is missing or the build fails (with its last lines).
     """
     found = find_target(target)
@@ -66,9 +70,22 @@ def build(
     jobs = str(os.cpu_count() or 1)
     with _alone_in(where):
         options = [*_options(found, where, only), f"-DTIERCAST_SANITIZE={sanitize}"]
+        options.append(f"-DTIERCAST_EXTRA={'' if extra is None else _place(extra, where / 'extra')}")
         _run(["cmake", "-S", str(room("runtime").parent), "-B", str(where), *options], progress)
         _run(["cmake", "--build", str(where), "--target", *goals, "--parallel", jobs], progress)
     return where
+
+
+def _place(extra: Extras, folder: Path) -> Path:
+    """The library's files in the build folder, without the table that is for loading; unchanged ones stay."""
+    linked = dataclasses.replace(
+        extra,
+        files={path: data for path, data in extra.files.items() if path != TABLE},
+        sources={path: flags for path, flags in extra.sources.items() if path != TABLE},
+    )
+    folder.mkdir(exist_ok=True)
+    write_files(linked, folder)
+    return folder
 
 
 @contextmanager

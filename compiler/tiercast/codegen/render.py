@@ -5,7 +5,7 @@ Row sources, one check per op, params structs, enums and the library table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,18 +52,23 @@ def sources(target: Target, only: frozenset[str] | None = None) -> list[Source]:
     found = [Source(LIBRARY, "tc_enums.h"), Source(LIBRARY, "library.cc")]
     for name in dict.fromkeys(row.folder for row in rows):
         found += [Source(name, f"{name}_params.h")]
-        found += [Source(name, path) for path in _checks(families()[name])]
+        found += [Source(name, path) for path in checks(families()[name])]
     return found + [Source(row.folder, f"{row.name}.cc", target.isas[row.isa]) for row in rows]
 
 
 def render(
-    target: Target, out: Path, op: str | None = None, only: frozenset[str] | None = None
+    target: Target,
+    out: Path,
+    op: str | None = None,
+    only: frozenset[str] | None = None,
+    extra: Sequence[str] = (),
 ) -> list[Path]:
     """Writes the generated files (of one op folder, of LIBRARY, or all) under `out`.
 
+    extra: names of rows of an extra library (`extras.py`) that the table holds behind ours.
     Unchanged files keep their time stamp.
     """
-    return [_write(out / path, text) for path, text in _texts(target, op, only)]
+    return [_write(out / path, text) for path, text in _texts(target, op, only, extra)]
 
 
 def render_row(row: Row) -> str:
@@ -86,7 +91,7 @@ def _half_prologue(folder: str) -> str:
     return f"#define TC_ELEMENT_F16\n#define tc_check_{folder} tc_check_{folder}_f16\n"
 
 
-def _checks(family: KernelFamily) -> dict[str, str]:
+def checks(family: KernelFamily) -> dict[str, str]:
     """File name -> source of an op's check functions: for its f32 or integer rows, and for those over f16."""
     template = _environment(family.folder).get_template("check.cc.j2")
     made = {f"{family.name}_check.cc": template.render(op=family, half=False) + "\n"}
@@ -96,17 +101,19 @@ def _checks(family: KernelFamily) -> dict[str, str]:
     return made
 
 
-def _texts(target: Target, op: str | None, only: frozenset[str] | None) -> Iterator[tuple[str, str]]:
+def _texts(
+    target: Target, op: str | None, only: frozenset[str] | None, extra: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     rows = selected_rows(target, only)
     if op in (None, LIBRARY):
-        yield "tc_enums.h", _enums_header()
-        yield "library.cc", _library(target, rows)
+        yield "tc_enums.h", enums_header()
+        yield "library.cc", _library(target, [*(row.name for row in rows), *extra])
     for name in dict.fromkeys(row.folder for row in rows):
         if op not in (None, name):
             continue
         family = families()[name]
-        yield f"{name}_params.h", _params_header(family)
-        yield from _checks(family).items()
+        yield f"{name}_params.h", params_header(family)
+        yield from checks(family).items()
         for row in rows:
             if row.folder == name:
                 yield f"{row.name}.cc", render_row(row)
@@ -136,7 +143,8 @@ def _row_facts(row: Row) -> dict[str, object]:
     return {**vars(row), "tile": dict(row.tile), "needs_mask": mask}
 
 
-def _enums_header() -> str:
+def enums_header() -> str:
+    """The C enums of kernels/enums.toml."""
     blocks = []
     for name, values in enums().items():
         lines = (f"  TC_{name.upper()}_{value.upper()} = {index}," for index, value in enumerate(values))
@@ -144,7 +152,8 @@ def _enums_header() -> str:
     return "// Rendered from kernels/enums.toml.\n#pragma once\n\n" + "\n\n".join(blocks) + "\n"
 
 
-def _params_header(family: KernelFamily) -> str:
+def params_header(family: KernelFamily) -> str:
+    """The C struct of a family's params."""
     fields = "\n".join(f"  {_field(param)}" for param in family.params)
     return (
         f"// Rendered from kernels/{family.name}/kernels.toml.\n#pragma once\n"
@@ -160,8 +169,7 @@ def _field(param: Param) -> str:
     return f"{kind} {param.name}{f'[{param.length}]' if param.is_array else ''};{comment}"
 
 
-def _library(target: Target, rows: Iterable[Row]) -> str:
-    names = [row.name for row in rows]
+def _library(target: Target, names: Sequence[str]) -> str:
     externs = "\n".join(f'extern "C" const tc_kernel {name};' for name in names)
     table = "\n".join(f"    &{name}," for name in names)
     return (

@@ -15,11 +15,12 @@ from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
 from tiercast.frontend.quantized import expand_quantized, is_quantized
 from tiercast.frontend.shapes import note_symbols
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
+from tiercast.ir.domain import declare_foreign
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.shapes import infer_shapes
 from tiercast.ir.support import check_support
 from tiercast.ir.weights import Weights, give_back, light_copy
-from tiercast.ops.registry import legalizers
+from tiercast.ops.registry import legalizer, legalizers
 
 
 def to_hub(
@@ -40,6 +41,7 @@ def to_hub(
     proto = _inline(proto, origin)
     _check_operators(proto, weights, origin)
     symbols = symbolic_dimensions(proto, apart=weights)
+    declare_foreign(proto)
     fix_dimensions(proto, inputs or {}, origin, apart=weights)
     proto = to_hub_opset(proto, origin)
     expand_quantized(proto)
@@ -64,17 +66,12 @@ def _inline(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
 
 def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> None:
     opset = model_opset(proto, origin)
-    known = legalizers()
 
     def supported(node: ir.Node) -> bool:
-        if is_quantized(node.domain, node.op_type):
+        if is_quantized(node.domain, node.op_type) or legalizer(node.domain, node.op_type) is not None:
             return True
-        if node.domain != "":
-            return False
-        return (
-            node.op_type in known
-            or node.op_type in ("If", "Upsample")
-            or can_be_split(node.op_type, max(opset, HUB_OPSET))
+        return node.domain == "" and (
+            node.op_type in ("If", "Upsample") or can_be_split(node.op_type, max(opset, HUB_OPSET))
         )
 
     model = ir.from_proto(proto)

@@ -15,8 +15,11 @@ from tiercast.errors import ModelError
 from tiercast.frontend.external import map_external
 from tiercast.frontend.hub import to_hub
 from tiercast.frontend.opset import model_opset, shorten_default_domain
+from tiercast.frontend.pieces import has_custom_nodes, reference_in_pieces
 from tiercast.frontend.structure import check_initializers, check_structure
+from tiercast.ir.domain import declare_foreign
 from tiercast.ir.weights import light_copy, light_proto
+from tiercast.ops.registry import extra_ops
 
 REFERENCE = "onnxruntime, optimisations off"
 _MOST_PROTO_BYTES = (1 << 31) - 1
@@ -43,7 +46,19 @@ def read(source: Any, inputs: Mapping[str, Sequence[int]] | None) -> ir.Model:
 
 
 def reference(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
-    """The model as it came, run by onnxruntime on the CPU; ModelError when onnxruntime refuses it."""
+    """The model as it came, run by onnxruntime on the CPU; ModelError when onnxruntime refuses it.
+
+    Operators that a user's own op takes are computed by that op's numpy `reference`.
+    """
+    if extra_ops():
+        proto = onnx.load(str(source)) if isinstance(source, (str, Path)) else source
+        whole = ir.to_proto(proto) if isinstance(proto, ir.Model) else proto
+        if has_custom_nodes(whole):
+            return reference_in_pieces(whole, _session)
+    return _session(source)
+
+
+def _session(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -133,6 +148,7 @@ def _open(
     except UnicodeDecodeError as error:
         raise ModelError(f"{origin}: a text in it is no UTF-8; the file is damaged: {error}") from error
     shorten_default_domain(light)
+    declare_foreign(light)
     model_opset(light, origin)
     check_structure(light, origin)
     _check(light, origin)

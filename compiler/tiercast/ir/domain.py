@@ -6,8 +6,10 @@ The ops are handed in (`register`), because they live above the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import onnx
@@ -38,7 +40,15 @@ class PhysicalOp(Protocol):
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
         """Output types of a node."""
 
+    def infer_onnx(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """Output types of an ONNX node of a user's own domain."""
 
+
+# "domain::OpType" -> the op that takes it, of users' own domains; onnx.defs, where they are declared, is one
+# for all threads, hence the lock.
+_FOREIGN: ContextVar[Mapping[str, PhysicalOp] | None] = ContextVar("foreign operators", default=None)
+_DECLARED: dict[str, str] = {}  # "domain::OpType" -> domain
+_LOCK = threading.RLock()
 _REGISTERED: dict[str, PhysicalOp] = {}
 
 
@@ -76,6 +86,60 @@ def validate(model: ir.Model) -> None:
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
 
 
+@contextmanager
+def foreign(takers: Mapping[str, PhysicalOp]) -> Iterator[None]:
+    """Within it graphs may hold these ONNX operators of users' own domains ("domain::OpType" -> its op).
+
+    One thread at a time is within, because ONNX's schemas are one set for all.
+    """
+    with _LOCK:
+        token = _FOREIGN.set({**(_FOREIGN.get() or {}), **takers})
+        before = set(_DECLARED)
+        try:
+            yield
+        finally:
+            _FOREIGN.reset(token)
+            for key in set(_DECLARED) - before:
+                domain = _DECLARED.pop(key)
+                defs.deregister_schema(key.removeprefix(f"{domain}::"), VERSION, domain)
+
+
+def is_foreign(node: ir.Node) -> bool:
+    """Whether the node is an ONNX operator that `foreign` allows."""
+    return f"{node.domain}::{node.op_type}" in (_FOREIGN.get() or {})
+
+
+def declare_foreign(proto: onnx.ModelProto) -> None:
+    """Gives the model's nodes that `foreign` allows a schema with shape inference, until its end.
+
+    A schema has the attributes of all the nodes: they are the op's business.
+    """
+    takers = _FOREIGN.get() or {}
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        key = f"{node.domain}::{node.op_type}"
+        if key in takers:
+            found.setdefault(key, []).append(node)
+    for key, same in found.items():
+        domain = same[0].domain
+        if key in _DECLARED:  # by another model within
+            defs.deregister_schema(same[0].op_type, VERSION, domain)
+        attributes = {attr.name: attr.type for node in same for attr in node.attribute}
+        schema = defs.OpSchema(
+            same[0].op_type,
+            domain,
+            VERSION,
+            inputs=[_parameter("x", "T", variadic=True)],
+            outputs=[_parameter("y", "T", variadic=True)],
+            type_constraints=[("T", _tensor_types(), "")],
+            attributes=[_attribute(name, kind) for name, kind in attributes.items()],
+        )
+        infer = _inference(domain, same[0].op_type, list(attributes), takers[key].infer_onnx)
+        schema.set_type_and_shape_inference_function(infer)
+        defs.register_schema(schema)
+        _DECLARED[key] = domain
+
+
 def registered() -> Mapping[str, PhysicalOp]:
     """The ops registered so far, by op_type."""
     return _REGISTERED
@@ -91,6 +155,7 @@ def input_limits(op: PhysicalOp) -> tuple[int, float]:
 def _schema(node: ir.Node, op: PhysicalOp) -> defs.OpSchema:
     option = defs.OpSchema.FormalParameterOption
     options = {"?": option.Optional, "*": option.Variadic}
+    every = _tensor_types()
     inputs = [
         defs.OpSchema.FormalParameter(
             text.rstrip("?*"),
@@ -100,10 +165,7 @@ def _schema(node: ir.Node, op: PhysicalOp) -> defs.OpSchema:
         )
         for index, text in enumerate(op.inputs)
     ]
-    outputs = [defs.OpSchema.FormalParameter("y", "T", param_option=option.Variadic, is_homogeneous=False)]
-    every = [
-        kind for kind in defs.get_schema("Size").type_constraints[0].allowed_type_strs if "tensor" in kind
-    ]
+    outputs = [_parameter("y", "T", variadic=True)]
     schema = defs.OpSchema(
         node.op_type,
         DOMAIN,
@@ -119,8 +181,25 @@ def _schema(node: ir.Node, op: PhysicalOp) -> defs.OpSchema:
             for key, default in op.attributes.items()
         ],
     )
-    schema.set_type_and_shape_inference_function(_inference(node.op_type, op))
+    infer = _inference(DOMAIN, node.op_type, list(op.attributes), op.infer)
+    schema.set_type_and_shape_inference_function(infer)
     return schema
+
+
+def _attribute(name: str, kind: int) -> defs.OpSchema.Attribute:
+    text = onnx.AttributeProto.AttributeType.Name(kind)
+    return defs.OpSchema.Attribute(name, getattr(defs.OpSchema.AttrType, text), "", required=False)
+
+
+def _parameter(name: str, kind: str, variadic: bool) -> defs.OpSchema.FormalParameter:
+    option = defs.OpSchema.FormalParameterOption
+    chosen = option.Variadic if variadic else option.Single
+    return defs.OpSchema.FormalParameter(name, kind, param_option=chosen, is_homogeneous=False, min_arity=0)
+
+
+def _tensor_types() -> list[str]:
+    kinds = defs.get_schema("Size").type_constraints[0].allowed_type_strs
+    return [kind for kind in kinds if "tensor" in kind]
 
 
 def _attribute_type(default: object, seen: ir.Attr | None) -> defs.OpSchema.AttrType:
@@ -134,20 +213,35 @@ def _attribute_type(default: object, seen: ir.Attr | None) -> defs.OpSchema.Attr
     return found
 
 
-def _inference(name: str, op: PhysicalOp) -> Any:
+def _inference(
+    domain: str,
+    name: str,
+    attributes: Sequence[str],
+    rule: Callable[[ir.Node], list[tuple[ir.DataType, tuple[int, ...]]]],
+) -> Any:
     def infer(context: Any) -> None:
+        if not all(_is_static(context.get_input_type(index)) for index in range(context.get_num_inputs())):
+            return
         values = [_input(context, index) for index in range(context.get_num_inputs())]
-        protos = [context.get_attribute(key) for key in op.attributes]
-        attributes = [ir.from_proto(proto) for proto in protos if proto is not None and proto.name]
-        node = ir.Node(DOMAIN, name, values, attributes, num_outputs=context.get_num_outputs())
+        protos = [context.get_attribute(key) for key in attributes]
+        known = [ir.from_proto(proto) for proto in protos if proto is not None and proto.name]
+        node = ir.Node(domain, name, values, known, num_outputs=context.get_num_outputs(), name=name)
         try:
-            types = op.infer(node)
+            types = rule(node)
         except TiercastError as error:
             raise onnx.shape_inference.InferenceError(str(error)) from error
         for index, (kind, dims) in enumerate(types):
             context.set_output_type(index, onnx.helper.make_tensor_type_proto(int(kind), _dims(dims)))
 
     return infer
+
+
+def _is_static(proto: Any) -> bool:
+    """Whether an operand is absent or its shape fully known."""
+    if proto is None:
+        return True
+    tensor = proto.tensor_type
+    return tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
 
 
 def _dims(dims: Sequence[int]) -> list[int | str | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ir.domain import DOMAIN, QUANTIZED, input_limits, registered
+from tiercast.ir.domain import DOMAIN, QUANTIZED, input_limits, is_foreign, registered
 from tiercast.ir.edit import array, static_shape
 from tiercast.ir.report import label
 
@@ -44,11 +44,11 @@ def _sized(node: ir.Node) -> str | None:
 
 
 def _onnx_domain(node: ir.Node) -> str | None:
-    return None if node.domain == "" else f"it is of domain {node.domain!r}"
+    return None if node.domain == "" or is_foreign(node) else f"it is of domain {node.domain!r}"
 
 
 def _onnx_or_quantized(node: ir.Node) -> str | None:
-    return None if node.domain in ("", QUANTIZED) else f"it is of domain {node.domain!r}"
+    return None if node.domain in ("", QUANTIZED) or is_foreign(node) else f"it is of domain {node.domain!r}"
 
 
 def _no_constant(node: ir.Node) -> str | None:
@@ -108,7 +108,7 @@ def _shapes_agree(node: ir.Node) -> str | None:
 
 _STATIC = Rule("every value has a static shape and an element type", _static)
 _SIZED = Rule("dimensions are below 2^31, and a value has 2^40 elements at most", _sized)
-_ONNX = Rule(f"only operators of ONNX opset {HUB_OPSET}", _onnx_domain)
+_ONNX = Rule(f"only operators of ONNX opset {HUB_OPSET} and users' own that an op takes", _onnx_domain)
 _QUANTIZED = Rule(f"only operators of ONNX opset {HUB_OPSET} and of {QUANTIZED}", _onnx_or_quantized)
 _PHYSICAL = Rule("only ops of the tiercast domain, with attributes and inputs they have", _known)
 _AGREE = Rule("output shapes and types are those the op infers", _shapes_agree)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from tiercast.errors import UnsupportedError
+from tiercast.ir.domain import QUANTIZED
 from tiercast.ir.refusals import NOT_SUPPORTED, Refusal, refuse
 from tiercast.ir.report import name_of, operator_of
 
@@ -14,12 +15,17 @@ _SHAPE_ONLY = frozenset({"Shape", "Size"})  # constants once every shape is stat
 
 
 def runtime_nodes(graph: ir.Graph) -> list[ir.Node]:
-    """Nodes whose result depends on input data, so that folding can't remove them (shapes count as known)."""
+    """Nodes whose result depends on input data, so that folding can't remove them (shapes count as known).
+
+    Those of other domains than ONNX's are among them: nobody here folds them.
+    """
     computed = {value for value in graph.inputs if value.const_value is None}
     found = []
     for node in graph:
         captured = {value for inner in _inner_nodes(node) for value in inner.inputs if value in computed}
-        if node.op_type in _SHAPE_ONLY or not ((captured or computed & set(node.inputs)) or _is_random(node)):
+        foreign = node.domain not in ("", "ai.onnx", QUANTIZED)
+        reads = captured or computed & set(node.inputs) or _is_random(node) or foreign
+        if (node.op_type in _SHAPE_ONLY and not foreign) or not reads:
             continue
         computed.update(node.outputs)
         found.append(node)

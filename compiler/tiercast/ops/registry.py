@@ -1,7 +1,8 @@
 """What an op is, and the discovered set of them.
 
 A *physical* op is a node of domain "tiercast" whose values have a fixed memory order. Each `ops/<op>.py`
-defines one by subclassing `Op`; defining the class is its registration.
+defines one by subclassing `Op`; defining the class is its registration. Ops of users' own folders
+(`custom.py`) join the set while `extended` says so.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.domain import QUANTIZED
 
 if TYPE_CHECKING:
     from tiercast.ops.layouter import Layouter
@@ -30,7 +35,8 @@ REQUIRED: Any = object()  # an attribute with no default
 class Op:
     """One physical op. The docstring of a subclass documents inputs, attributes and outputs with shapes.
 
-    onnx: ONNX op types (default domain) that `legalize` takes.
+    onnx: ONNX op types that `legalize` takes: "LRN", or "my.domain::Vignette" for one of another domain.
+    torch: "namespace::name" of the custom torch op that becomes the first of `onnx`; for users' own ops.
     inputs: names in order; a trailing "?" marks an optional one, "*" a variadic last one.
     attributes: name -> default; the default's Python type is the attribute's type; REQUIRED means there is
     none.
@@ -41,6 +47,7 @@ class Op:
     """
 
     onnx: ClassVar[tuple[str, ...]] = ()
+    torch: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...]] = ()
     attributes: ClassVar[Mapping[str, Any]] = {}
     strided_inputs: ClassVar[bool] = False
@@ -68,24 +75,73 @@ class Op:
         """Emits the kernel calls that compute the node."""
         raise NotImplementedError
 
+    def infer_onnx(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
+        """dtype and shape of each output of an ONNX node of a domain that ONNX does not know; as `infer`
+        unless `legalize` changes the memory order, the operands or the attributes.
+        """
+        return self.infer(node)
+
+    def reference(self, node: ir.Node, *inputs: np.ndarray | None) -> list[np.ndarray]:
+        """The physical node's outputs for its operands, by numpy: what judges a user's own op."""
+        raise GraphError(f"{where(node)}: {self.name} has no numpy `reference`, so nothing can judge it")
+
+    def reference_onnx(self, node: ir.Node, *inputs: np.ndarray | None) -> list[np.ndarray]:
+        """The same for an ONNX node; as `reference` under the same condition as `infer_onnx`."""
+        return self.reference(node, *inputs)
+
     def macs(self, node: ir.Node) -> int:
         """Multiply-accumulates of the node, for reports; 0 where it has none."""
         return 0
 
 
+_EXTRA: ContextVar[Mapping[str, Op]] = ContextVar("extra ops", default=MappingProxyType({}))
+
+
+def ops() -> Mapping[str, Op]:
+    """Every physical op by op_type: those of tiercast.ops, discovered, and those `extended` adds."""
+    extra = _EXTRA.get()
+    return {**own_ops(), **extra} if extra else own_ops()
+
+
 @cache
-def ops() -> dict[str, Op]:
-    """Every physical op by op_type, discovered by importing the modules of tiercast.ops."""
+def own_ops() -> dict[str, Op]:
+    """The ops of tiercast.ops by op_type."""
     package = importlib.import_module("tiercast.ops")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"tiercast.ops.{module.name}")
-    return {cls.__name__: cls() for cls in _subclasses(Op)}
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    own = [cls for cls in _subclasses(Op) if cls.__module__.startswith(f"{package.__name__}.")]
+    return {cls.__name__: cls() for cls in own}
+
+
+@contextmanager
+def extended(more: Mapping[str, Op]) -> Iterator[None]:
+    """Within it, and only in this thread's context, `ops` has these too."""
+    token = _EXTRA.set({**_EXTRA.get(), **more})
+    try:
+        yield
+    finally:
+        _EXTRA.reset(token)
+
+
+def extra_ops() -> Mapping[str, Op]:
+    """The ops that `extended` added."""
+    return _EXTRA.get()
+
+
+def legalizers() -> Mapping[str, Op]:
+    """ONNX op type, as in `Op.onnx`, -> the Op that legalises it."""
+    extra = {onnx_type: op for op in _EXTRA.get().values() for onnx_type in op.onnx}
+    return {**_own_legalizers(), **extra} if extra else _own_legalizers()
 
 
 @cache
-def legalizers() -> dict[str, Op]:
-    """ONNX op type -> the Op that legalises it."""
-    return {onnx_type: op for op in ops().values() for onnx_type in op.onnx}
+def _own_legalizers() -> dict[str, Op]:
+    return {onnx_type: op for op in own_ops().values() for onnx_type in op.onnx}
+
+
+def legalizer(domain: str, op_type: str) -> Op | None:
+    """The Op that legalises an operator of a domain ("" is ONNX's own), or None."""
+    return legalizers().get(op_type if domain in ("", QUANTIZED) else f"{domain}::{op_type}")
 
 
 def op_of(node: ir.Node) -> Op:
@@ -99,15 +155,16 @@ def op_of(node: ir.Node) -> Op:
 def attr(node: ir.Node, name: str, default: Any = None) -> Any:
     """The attribute's Python value (lists as lists, strings as str), else the op's default, else `default`.
 
-    GraphError when a physical node lacks a REQUIRED one.
+    GraphError when a physical node, or one of a user's own ONNX domain, lacks a REQUIRED one.
     """
     found = node.attributes.get(name)
     if found is not None:
         value = found.value
         return list(value) if isinstance(value, (list, tuple)) else value
-    if node.domain != DOMAIN:
+    if node.domain == "":
         return default
-    own = op_of(node).attributes.get(name, default)
+    op = op_of(node) if node.domain == DOMAIN else legalizer(node.domain, node.op_type)
+    own = default if op is None else op.attributes.get(name, default)
     if own is REQUIRED:
         raise GraphError(f"{where(node)}: attribute {name!r} is required")
     return own

@@ -184,6 +184,24 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
         return self._texts[s]
 
 
+def read_facts(path: Path) -> dict[str, str]:
+    """The facts of a package's (first) plan, read without the rest; empty where no package can be read.
+
+    Nothing is verified: whoever opens the package does that.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            plan_at, plan_bytes = struct.unpack("<QQ", head[16:32])
+            file.seek(plan_at)
+            model: Any = schema.Model.GetRootAs(file.read(plan_bytes), 0)
+        packed = model.Plans(0)
+        facts = [packed.Facts(index) for index in range(packed.FactsLength())]
+        return {_text(fact.Key()): _text(fact.Value()) for fact in facts}
+    except Exception:  # the runtime says what is wrong with it
+        return {}
+
+
 def _encode_plan(plan: Plan) -> Any:
     packed: Any = schema.PlanT()
     packed.target = plan.target

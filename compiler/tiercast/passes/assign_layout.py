@@ -13,10 +13,9 @@ from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.report import PassReport, label, name_of, operator_of
 from tiercast.ir.support import check_support
 from tiercast.ops.layouter import Layouter
-from tiercast.ops.registry import DOMAIN, legalizers, ops
+from tiercast.ops.registry import DOMAIN, legalizer, ops
 
 _LABELS = re.compile(r'^(node "[^"]*" \(\w+\): )+')  # of the ONNX node and of a physical one made for it
-_TAKEN = ("", domain.QUANTIZED)
 
 
 def assign_layout(model: ir.Model) -> PassReport:
@@ -31,8 +30,7 @@ def assign_layout(model: ir.Model) -> PassReport:
     """
     report = PassReport("assign_layout")
     domain.register(ops())
-    known = legalizers()
-    check_support(model.graph, lambda node: node.domain in _TAKEN and node.op_type in known)
+    check_support(model.graph, lambda node: legalizer(node.domain, node.op_type) is not None)
     layout = Layouter()
     inputs = [_input(value, layout) for value in model.graph.inputs]
     for node in model.graph:
@@ -64,7 +62,7 @@ def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
         refuse(GraphError(f"{label(node)}: {rule}"), [_refusal(node, rule, blocked)])
         layout.leave_gap(node, blocked)
         return
-    op = legalizers().get(node.op_type) if node.domain in _TAKEN else None
+    op = legalizer(node.domain, node.op_type)
     if op is None:  # not folded, though check_support passed over it: it reads no input data
         _refuse(node, "nothing computes this operator, and it was not folded to a constant")
         layout.leave_gap(node, operator_of(node))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
+from tiercast.custom import custom_ops, find_folders
 from tiercast.preflight.report import CheckReport, assemble
 from tiercast.preflight.walk import walk
 
@@ -18,12 +20,14 @@ def check(
     *,
     precision: str = "f32",
     dtypes: Mapping[str, str] | None = None,
+    ops: Sequence[str | PathLike[str]] | str | PathLike[str] | None = None,
 ) -> CheckReport:
     """Compiles a model as far as it goes: every refusal, every fall-back, and where each operator runs.
 
-    source, target, inputs, precision, dtypes: as `compile` takes them; weights may be untrained. With f16 no
-    ranges are measured, so what overflows is not known yet.
+    source, target, inputs, precision, dtypes, ops: as `compile` takes them; weights may be untrained. With
+    f16 no ranges are measured, so what overflows is not known yet.
     Raises UsageError for a source nobody takes, unknown targets and precisions, ModelError for one that can't
     be read at all; whatever else the model breaks is in the report's `missing`.
     """
-    return assemble(walk(source, target, inputs or {}, precision, dtypes or {}))
+    with custom_ops(find_folders(ops)):
+        return assemble(walk(source, target, inputs or {}, precision, dtypes or {}))

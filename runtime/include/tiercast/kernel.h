@@ -19,6 +19,9 @@ extern "C" {
 
 enum { TC_MAX_RANK = 8, TC_MAX_OPERANDS = 256 };
 
+// Counts up when anything in this file changes its meaning or layout: code compiled against another number is refused.
+enum { TC_KERNEL_ABI = 1 };
+
 // Flags of a tc_kernel.
 enum {
   TC_KERNEL_IN_PLACE = 1,  // an output may be exactly the view of an input; without it, no output shares a byte with an input

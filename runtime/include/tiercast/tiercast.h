@@ -94,6 +94,11 @@ typedef void (*tc_observer)(void* user, int64_t step, const tc_view* outputs, in
 // 1 thread, the package's choice of cores, all CPU features, 64 GiB.
 TC_API tc_options tc_options_default(void);
 
+// One table of two: the rows of `first`, then those of `more`, in `kernels`, which has room for `capacity` rows and must live as long as
+// *joined does. TC_ERROR_ARGUMENT when they are more, or when both have a row of one name.
+TC_API tc_status tc_library_join(const tc_library* first, const tc_library* more, const tc_kernel** kernels, int64_t capacity,
+                                 tc_library* joined, tc_error* error);
+
 // Opens `path`: maps it read-only, verifies all of it, binds each step to a kernel of `library`, allocates the arena, starts the threads.
 // options may be NULL (defaults). On success *session is the caller's, to be given to tc_session_close; on failure it is NULL and *error
 // (may be NULL) says where, what and which rule. `library` must outlive the session. The file must not be changed while it is open:

@@ -16,6 +16,7 @@ import torch
 
 from tiercast.errors import ModelError
 from tiercast.frontend.opset import HUB_OPSET
+from tiercast.frontend.torch.custom_ops import translations
 from tiercast.progress import report_progress
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -50,6 +51,7 @@ def to_onnx(program: torch.export.ExportedProgram, origin: str) -> ir.Model:
                 report=False,
                 external_data=False,
                 output_names=_output_names(program),
+                custom_translation_table=translations(torch.ops),
             )
     except Exception as error:
         raise ModelError(f"{origin}: PyTorch can't export the program to ONNX: {cause_of(error)}") from error
