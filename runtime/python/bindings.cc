@@ -362,9 +362,10 @@ PYBIND11_MODULE(_native, module) {
   module.def("check_package", &check_package, py::arg("path"));
 
   py::class_<PySession>(module, "Session")
-      .def(py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&, int32_t, const std::vector<std::string>&>(),
-           py::arg("path"), py::arg("threads") = 1, py::arg("features") = py::none(),
-           py::arg("cores") = static_cast<int32_t>(TC_CORES_PACKAGE), py::arg("libraries") = std::vector<std::string>())
+      .def(
+          py::init<const std::string&, int32_t, const std::optional<std::vector<std::string>>&, int32_t, const std::vector<std::string>&>(),
+          py::arg("path"), py::arg("threads") = 1, py::arg("features") = py::none(),
+          py::arg("cores") = static_cast<int32_t>(TC_CORES_PACKAGE), py::arg("libraries") = std::vector<std::string>())
       .def_property_readonly("threads", &PySession::threads)
       .def_property_readonly("inputs", &PySession::inputs)
       .def_property_readonly("outputs", &PySession::outputs)

@@ -48,7 +48,7 @@ def add(path: Path, before: str, text: str) -> None:
     """Writes a block as a new file, or into one before the first line that begins with `before`."""
     if not before:
         assert not path.exists(), f"{path} is there already; take another example"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return
     content = path.read_text()
@@ -139,6 +139,7 @@ def test_the_page_has_an_example_of_each() -> None:
         "targets/",
         "passes/",
         "frontend/",
+        "my_ops/kernels/",
     ):
         assert any(room in path for path in places), room
 
@@ -226,3 +227,62 @@ def test_the_format_is_read(tree: Path, tmp_path: Path) -> None:
     packed = tmp_path / "model.onnx.gz"
     packed.write_bytes(gzip.compress(model.SerializeToString()))
     assert run_python(tree, COMPILE, packed, "linux-arm64", "", tmp_path / "x.tcpkg")
+
+
+@pytest.fixture(scope="module")
+def vignette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of its own with the page's custom op and the model that uses it; `my_ops` is in it."""
+    folder = tmp_path_factory.mktemp("own")
+    for path, before, text in BLOCK.findall(PAGE.read_text()):
+        if path.startswith(("my_ops/", "vignette_model")):
+            add(folder / path, before, text)
+    return folder
+
+
+def save_vignette(path: Path) -> Path:
+    """Vignette, ReLU and another Vignette with its default strength, as an ONNX file."""
+    nodes = [
+        helper.make_node("Vignette", ["x"], ["a"], domain="acme.camera", strength=0.75),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Vignette", ["b"], ["y"], domain="acme.camera"),
+    ]
+    model = save(path, nodes, (1, 3, 8, 9))
+    model.opset_import.append(helper.make_opsetid("acme.camera", 1))
+    onnx.save(model, path)
+    return path
+
+
+def test_the_custom_op_compiles_runs_and_is_verified(vignette: Path, tmp_path: Path) -> None:
+    import tiercast
+
+    model = save_vignette(tmp_path / "m.onnx")
+    package = tiercast.compile(model, output=tmp_path / "m.tcpkg", ops=vignette / "my_ops")
+    assert tiercast.verify(model, package, ops=vignette / "my_ops").ok
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 9)).astype(np.float32)
+    session = tiercast.Session(package)
+    assert [step["kernel"] for step in session.steps].count("vignette_f32f32_portable") == 2
+    down, across = np.linspace(-1, 1, 8), np.linspace(-1, 1, 9)
+    square = (down[:, None] ** 2 + across**2) / 2
+    wanted = np.maximum(x * (1 - 0.75 * square), 0) * (1 - 0.5 * square)
+    np.testing.assert_allclose(session.run({"x": x})["y"], wanted, atol=1e-6)
+
+
+def test_the_custom_op_comes_from_pytorch(vignette: Path, tmp_path: Path) -> None:
+    import tiercast
+
+    source = f"{vignette / 'vignette_model.py'}:make"
+    package = tiercast.compile(source, output=tmp_path / "n.tcpkg", ops=vignette / "my_ops")
+    assert tiercast.verify(source, package, ops=vignette / "my_ops").ok
+
+
+@pytest.mark.slow
+@pytest.mark.qemu("linux-arm64")
+def test_the_custom_op_runs_on_arm(vignette: Path, tmp_path: Path) -> None:
+    import tiercast
+    from tiercast.optest import run_samples
+
+    model = save_vignette(tmp_path / "m.onnx")
+    package = tiercast.compile(model, "linux-arm64", tmp_path / "m.tcpkg", ops=vignette / "my_ops")
+    assert tiercast.verify(model, package, cpu="cortex-a53", ops=vignette / "my_ops").ok
+    results = run_samples([vignette / "my_ops"], "linux-arm64", "cortex-a53")
+    assert len(results) == 2 and all(item.ok and item.difference is not None for item in results)

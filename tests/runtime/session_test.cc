@@ -169,6 +169,26 @@ void test_binding_refusals() {
   expect_refusal(model, tc_options_default(), TC_ERROR_KERNEL, "prepare step 0 \"prepare\" (scale_f32f32): no kernel can do it:");
 }
 
+void test_joined_libraries() {
+  const tc_library& whole = *test_library();
+  const tc_library first = {whole.kernels, 2, "first"}, more = {whole.kernels + 2, whole.count - 2, "more"};
+  const tc_kernel* rows[16] = {};
+  tc_library joined = {};
+  tiercast::Error error;
+  CHECK(tc_library_join(&first, &more, rows, 16, &joined, &error) == TC_OK);
+  CHECK(joined.count == whole.count && strcmp(joined.target, "first") == 0);
+  for (int64_t i = 0; i < whole.count; ++i) CHECK(joined.kernels[i] == whole.kernels[i]);
+  const SampleModel model = sample_model();
+  const AlignedBytes file(make_file(model.plan, model.weights));
+  Session session;
+  CHECK(session.open(file.bytes.get(), file.size, &joined, tc_options_default(), &error) == TC_OK);
+  CHECK(tc_library_join(&whole, &more, rows, 16, &joined, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, more.kernels[0]->name);
+  CHECK(tc_library_join(&first, &more, rows, whole.count - 1, &joined, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "do not fit");
+  CHECK(tc_library_join(&first, nullptr, rows, 16, &joined, &error) == TC_ERROR_ARGUMENT);
+}
+
 void test_option_refusals() {
   tc_options options = tc_options_default();
   options.memory_limit_bytes = 1000;
@@ -308,6 +328,7 @@ int main() {
   }
   test_facts();
   test_binding_refusals();
+  test_joined_libraries();
   test_option_refusals();
   test_buffer_refusals();
   test_files();
