@@ -44,6 +44,7 @@ from tiercast.passes.fuse_resize import fuse_resize
 from tiercast.passes.fuse_scale import fuse_scale
 from tiercast.passes.fuse_softmax import fuse_softmax
 from tiercast.passes.fuse_statistics import fuse_statistics
+from tiercast.passes.fuse_table import fuse_table
 from tiercast.passes.move_quantization import move_quantization
 from tiercast.passes.quantize_operators import quantize_operators
 from tiercast.passes.remove_copies import remove_copies
@@ -102,6 +103,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     Stage(fuse_softmax, "simplified"),
     Stage(move_quantization, "simplified"),
     Stage(quantize_operators, "quantized"),
+    Stage(fuse_table, "quantized"),
     # physical ops, memory order decided
     Stage(assign_layout, "laid_out"),
     Stage(remove_copies, "laid_out"),

@@ -99,7 +99,7 @@ def test_wrong_inputs_are_told(inputs: dict[str, tuple[int, ...]], match: str) -
 
 def test_nothing_is_copied_to_change_layouts() -> None:
     plan = compile_plan(write(small())).plan
-    assert [step.kernel for step in plan.steps if step.op == "copy"] == []
+    assert [step.kernel for step in plan.steps if step.op.startswith("copy")] == []
 
 
 @pytest.mark.native

@@ -181,6 +181,21 @@ def test_a_quantized_operator_is_within_one_step_of_litert(name: str, kind: Any,
     assert np.mean(np.abs(got.astype(int) - expected.astype(int)) <= 1) >= SHARE
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_hard_swish_gives_the_very_integers_of_litert(seed: int) -> None:
+    """In fixed point of 16 bits, whatever the scales."""
+    pytest.importorskip("ai_edge_litert")
+    random = np.random.default_rng(seed)
+    graph = Graph()
+    ports = [(random.uniform(0.005, 0.15), int(random.integers(-60, 60))) for _ in range(2)]
+    x = graph.input("x", (1, 256), "INT8", scales=[ports[0][0]], zeros=[ports[0][1]])
+    y = graph.result("y", (1, 256), "INT8", scales=[ports[1][0]], zeros=[ports[1][1]])
+    graph.op("HARD_SWISH", [x], [y])
+    data, every = write(graph), np.arange(-128, 128).astype(np.int8)[None]
+    got = reference(load(data))[1]({"x": every})[0]
+    np.testing.assert_array_equal(got, reference(data)[1]({"x": every})[0])
+
+
 def test_scales_and_zero_points_are_kept() -> None:
     model = Model(np.int8)
     convolution("CONV_2D", 3)(model)

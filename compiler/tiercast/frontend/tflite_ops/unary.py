@@ -16,7 +16,6 @@ _PLAIN = {
     "COS": "Cos",
     "EXP": "Exp",
     "FLOOR": "Floor",
-    "HARD_SWISH": "HardSwish",
     "LOG": "Log",
     "LOGICAL_NOT": "Not",
     "LOGISTIC": "Sigmoid",

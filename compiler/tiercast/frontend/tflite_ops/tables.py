@@ -1,0 +1,80 @@
+"""Quantized functions that LiteRT computes in 16-bit fixed point: as tables that give the very same integers.
+
+A table is Gather(table, Cast(x)): index -1, of an int8, counts from the end: entries stand by the bits of x.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tiercast.frontend.tflite_ops.file import NUMPY, Operator, Quantization
+from tiercast.frontend.tflite_ops.scope import Scope
+from tiercast.frontend.tflite_ops.table import translates
+from tiercast.frontend.tflite_ops.unary import np_to_onnx
+
+_SHORT = (-(1 << 15), (1 << 15) - 1)
+
+
+@translates("HARD_SWISH")
+def hard_swish(scope: Scope, op: Operator) -> None:
+    """x relu6(x + 3) / 6; of integers as TensorFlow Lite's reference_ops::HardSwish does."""
+    x, out = op.inputs[0], op.outputs[0]
+    perm = scope.perm(x)
+    source, result = scope.quantized(x), scope.quantized(out)
+    same = scope.tensor(x).kind == scope.tensor(out).kind
+    usable = source and result and source.per_tensor and result.per_tensor
+    if not (source and result and usable and same) or 0 in (source.scales[0], result.scales[0]):
+        scope.put(out, scope.builder.emit("HardSwish", [scope.real(x, perm)]), perm)
+        return
+    table = hard_swish_table(source, result, np.dtype(NUMPY[scope.tensor(x).kind]))
+    indices = scope.builder.emit("Cast", [scope.raw(x, perm)], to=np_to_onnx("INT32"))
+    scope.bind(out, scope.builder.emit("Gather", [scope.builder.constant(table), indices], axis=0), perm)
+
+
+def hard_swish_table(source: Quantization, result: Quantization, kind: np.dtype[np.int8]) -> np.ndarray:
+    """256 results by the bits of x."""
+    info = np.iinfo(kind)
+    x = np.arange(256, dtype=np.uint8).view(kind).astype(np.int64) - int(source.zeros[0])
+    fine = np.float32(1 / 128) * source.scales[0]
+    scale, exponent = _short_multiplier(fine / result.scales[0])
+    relu_scale, relu_exponent = _short_multiplier(fine / np.float32(3 / 32768))
+    wide = x * 128
+    relu = wide
+    if relu_exponent > 0:
+        relu = np.clip(relu << (relu_exponent - 1), *_SHORT)
+    relu = _rounded_high_product(relu, relu_scale)
+    if relu_exponent > 0:
+        relu = np.clip(relu << 1, *_SHORT)
+    relu = (_rounded_shift(relu, -relu_exponent) + (1 << 15)) >> 1
+    product = relu * _rounded_high_product(wide, scale)
+    high = np.sign(product) * (np.abs(product) >> 15)  # towards zero
+    made = _rounded_shift(high, -exponent) + int(result.zeros[0])
+    table: np.ndarray = np.clip(made, info.min, info.max).astype(kind)
+    return table
+
+
+def _short_multiplier(real: np.floating) -> tuple[int, int]:
+    """(a 16-bit fraction m, an exponent e) with real = m / 2^15 * 2^e."""
+    fraction, exponent = np.frexp(float(real))
+    whole = int(np.floor(fraction * (1 << 31) + 0.5))
+    if whole == 1 << 31:
+        whole, exponent = whole >> 1, exponent + 1
+    return min((whole + (1 << 15)) >> 16, _SHORT[1]), int(exponent)
+
+
+def _rounded_high_product(values: np.ndarray, factor: int) -> np.ndarray:
+    """values * factor / 2^15, rounded to the nearest, kept within 16 bits (gemmlowp's)."""
+    product = values * factor
+    rounded = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    high: np.ndarray = np.clip(np.sign(rounded) * (np.abs(rounded) >> 15), *_SHORT)
+    return high
+
+
+def _rounded_shift(values: np.ndarray, bits: int) -> np.ndarray:
+    """values / 2^bits, rounded to the nearest, halves away from zero; values themselves for bits <= 0."""
+    if bits <= 0:
+        return values
+    mask = (1 << bits) - 1
+    up = (values & mask) > (mask >> 1) + (values < 0)
+    shifted: np.ndarray = (values >> bits) + up
+    return shifted
