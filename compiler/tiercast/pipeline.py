@@ -19,7 +19,7 @@ from tiercast.custom import CustomOps, custom_ops, find_folders
 from tiercast.errors import UsageError
 from tiercast.extras import Extras, folder_beside, merge, write_extras
 from tiercast.frontend import load
-from tiercast.frontend.shapes import Shapes, expand_shapes, first_shapes, has_buckets, input_symbols
+from tiercast.frontend.shapes import Shapes, are_open, expand_shapes, first_shapes, has_buckets, input_symbols
 from tiercast.ir.report import PassReport
 from tiercast.ir.spec import check
 from tiercast.lower.buckets import share_prepared
@@ -227,11 +227,13 @@ def compile_buckets(
     """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
 
     calibrate: each bucket's ranges are measured on the inputs of its shapes; UsageError where it has none.
+    check_import: dimensions that the model leaves open are checked at a second size with the first bucket, so
+    later ones are not checked again.
     """
     wanted = inputs or {}
     segment = WeightsSegment()
 
-    def compile_bucket(shapes: Mapping[str, Sequence[int]]) -> Compilation:
+    def compile_bucket(shapes: Mapping[str, Sequence[int]], check_import: bool) -> Compilation:
         batches = _of_shapes(calibrate, shapes) if calibrate and has_buckets(wanted) else calibrate
         return compile_plan(
             source,
@@ -247,8 +249,10 @@ def compile_buckets(
             ops=ops,
         )
 
-    done = [compile_bucket(first_shapes(wanted))]
-    done += [compile_bucket(shapes) for shapes in expand_shapes(wanted, input_symbols(done[0].model))[1:]]
+    done = [compile_bucket(first_shapes(wanted), check_import)]
+    symbols = input_symbols(done[0].model)
+    check_again = check_import and not are_open(wanted, symbols)
+    done += [compile_bucket(shapes, check_again) for shapes in expand_shapes(wanted, symbols)[1:]]
     plans = [item.plan for item in done]
     share_prepared(plans)
     weights = segment.whole()

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiercast.errors import UsageError
-from tiercast.frontend.shapes import MOST_BUCKETS, expand_shapes, first_shapes, has_buckets, parse_shapes
+from tiercast.frontend.shapes import (
+    MOST_BUCKETS,
+    are_open,
+    expand_shapes,
+    first_shapes,
+    has_buckets,
+    parse_shapes,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,12 @@ def test_too_many_buckets() -> None:
     shapes = parse_shapes(["x:1..8/1x1..9/1"])
     with pytest.raises(UsageError, match="8 x 9 sizes are 72 buckets, and a package holds 64"):
         expand_shapes(shapes, {})
+
+
+def test_which_dimensions_the_model_leaves_open() -> None:
+    shapes = parse_shapes(["x:1x3x256..512x256"])
+    assert are_open(shapes, {"x": ["", "", "H", ""]})
+    assert not are_open(shapes, {"x": ["", "", "", "W"]}) and not are_open(shapes, {})
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True), min_size=1, max_size=3))

@@ -138,6 +138,7 @@ def command(
     result = {**summary(done), "package": str(path), "package_bytes": path.stat().st_size, "printed": printed}
     if len(buckets) > 1:
         result["buckets"] = bucket_facts([item.plan for item in buckets])
+        result["arena_bytes"] = max(item.plan.arena_bytes for item in buckets)
     if precision == "f16" and calibrate is None:
         result["warning"] = "ranges were measured on random inputs; give real ones with --calibrate"
     emit(result, json, lambda console: _show(console, result))
@@ -252,8 +253,11 @@ def _show(console: Console, result: dict[str, Any]) -> None:
     if result["extra_kernels"]:
         beside = folder_beside(Path(result["package"]))
         console.print(f"  extra kernels in {beside}: {', '.join(result['extra_kernels'])}", markup=False)
+    counts = f"{result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC"
+    if "buckets" in result:
+        counts = f"{len(result['buckets'])} shape buckets"
     console.print(
-        f"{result['package']}: {result['steps']} steps, {result['macs'] / 1e6:.1f} MMAC, package "
+        f"{result['package']}: {counts}, package "
         f"{bytes_text(result['package_bytes'])}, weights {bytes_text(result['weights_bytes'])}, "
         f"arena {bytes_text(result['arena_bytes'])}, prepared {bytes_text(result['prepared_bytes'])}",
         markup=False,

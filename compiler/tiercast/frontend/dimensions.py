@@ -9,6 +9,11 @@ import onnx
 
 from tiercast.errors import ModelError, UsageError
 
+_HOW_TO_OPEN = (
+    "; to have other sizes, export the model with this dimension open (dynamic_shapes of torch.export.export "
+    "or of torch.onnx.export)"
+)
+
 
 def fix_dimensions(
     proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int]], origin: str, apart: Container[str] = ()
@@ -77,7 +82,7 @@ def _fix_port(port: onnx.ValueInfoProto, shape: tuple[int, ...], names: dict[str
         if fixed != size:
             raise UsageError(
                 f"{origin}: input {port.name!r}: dimension {axis} ({dim.dim_param or 'static'}) is {fixed} "
-                f"already, not {size}"
+                f"already, not {size}{'' if dim.dim_param else _HOW_TO_OPEN}"
             )
         if dim.dim_param:
             names[dim.dim_param] = size

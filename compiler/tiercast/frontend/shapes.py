@@ -63,6 +63,16 @@ def has_buckets(shapes: Shapes) -> bool:
     return any(len(_sizes(item)) > 1 for dims in shapes.values() for item in dims)
 
 
+def are_open(shapes: Shapes, symbols: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the model itself leaves every dimension open that has several sizes here."""
+    return all(
+        isinstance(_key(name, axis, symbols), str)
+        for name, dims in shapes.items()
+        for axis, item in enumerate(dims)
+        if len(_sizes(item)) > 1
+    )
+
+
 def expand_shapes(shapes: Shapes, symbols: Mapping[str, Sequence[str]]) -> list[dict[str, tuple[int, ...]]]:
     """The input shapes of every bucket, the last dimension changing fastest.
 
