@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers bench-buckets bench-large conformance zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers bench-buckets bench-large conformance torch-ops zoo ops-table tflite-table fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -83,7 +83,12 @@ conformance: setup ## run ONNX's own node tests and write docs/conformance.md
 	$(RUN)/python -m tests.conformance.report
 
 zoo: setup ## convert other libraries' architectures, compare each with its framework and write docs/zoo.md
+	$(RUN)/python -m pip --disable-pip-version-check -q install transformers==5.24.0
+	$(RUN)/python -m pip --disable-pip-version-check -q install --no-deps timm==1.0.31
 	$(RUN)/python -m benchmarks.zoo --write
+
+torch-ops: setup ## convert PyTorch's own samples of its operators (op_db) and compare each with eager PyTorch
+	$(RUN)/python -m benchmarks.torch_op_db
 
 ops-table: setup ## write docs/ops.md, the table of ops x back-ends x dtypes
 	$(RUN)/python tools/ops_table.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -142,13 +143,44 @@ def test_a_branch_on_data_is_refused() -> None:
         load((Branch(), (torch.ones(2),)))
 
 
-def test_what_the_exporter_loses_silently_is_refused() -> None:
-    class Pool(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.avg_pool2d(x, 2, divisor_override=3)
+class Pool(nn.Module):
+    """An average whose divisor PyTorch's exporter loses."""
 
-    with pytest.raises(ModelError, match="divisor_override=3"):
-        load((Pool(), (torch.ones(1, 1, 4, 4),)))
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x, **self.options)
+
+
+class WindowAttention(nn.Module):
+    """Attention with windows beside the batch, which PyTorch's exporter refuses; windows share a bias."""
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x * 0.5, x + 1, bias)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("kernel", "step", "zeros"), [(2, 2, 1), (3, 2, 0), (6, 6, 3), (3, 4, 1)])
+def test_what_the_exporter_loses_is_said_in_other_words(
+    ceil_mode: bool, kernel: int, step: int, zeros: int
+) -> None:
+    x = torch.rand(1, 3, 9, 12)
+    net = Pool(kernel_size=kernel, stride=step, padding=zeros, ceil_mode=ceil_mode, divisor_override=5)
+    model = load((net, (x,)), check_import=False)
+    np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), net(x).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [(4, 4), (2, 4, 4), (3, 2, 4, 4), (1, 3, 2, 4, 4)])
+def test_attention_of_any_rank(bias: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    example = {"x": torch.randn(2, 3, 2, 4, 8), "bias": torch.randn(bias)}
+    model = load((WindowAttention(), example))
+    expected = WindowAttention()(**example).numpy()
+    np.testing.assert_allclose(
+        outputs(model, {name: tensor.numpy() for name, tensor in example.items()}), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("steps", [3, 7])
@@ -167,6 +199,32 @@ def test_recurrent_layers_keep_their_time_steps(steps: int) -> None:
     net, x = Net().eval(), torch.randn(steps, 1, 4)
     model = load((net, (x,)))
     np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), net(x).detach().numpy(), atol=1e-5)
+
+
+def test_aligned_corners_are_those_of_whole_pixels() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.interpolate(x, scale_factor=1.7, mode="bilinear", align_corners=True)
+
+    resize = load((Net(), (torch.randn(1, 2, 4, 4),))).graph[0]
+    sizes = resize.inputs[3]
+    assert resize.inputs[2] is None and sizes is not None and sizes.const_value is not None
+    assert sizes.const_value.numpy().tolist() == [1, 2, 6, 6]
+
+
+def test_group_norm_of_a_part_has_a_shape() -> None:
+    """onnx's shape inference gives up on it."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.GroupNorm(2, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first, second = torch.split(x, [4, 4], 1)
+            return torch.cat([self.norm(first), second], 1)
+
+    check(load((Net().eval(), (torch.randn(1, 8, 3, 3),))), "simplified")
 
 
 def test_reading_onnx_does_not_import_torch() -> None:

@@ -52,7 +52,7 @@ def read(
     Raises UsageError for a factory that can't be found or returns something else and for missing input
     shapes, ModelError for a program that PyTorch can't export, or exports wrong.
     """
-    from tiercast.frontend.torch.exporter import to_onnx
+    from tiercast.frontend.torch.exporter import resize_to_sizes, to_onnx
     from tiercast.frontend.torch.import_check import check_conversion
     from tiercast.frontend.torch.sources import open_source
 
@@ -60,6 +60,7 @@ def read(
     exported = to_onnx(opened.program, opened.origin)
     proto, weights = light_proto(exported)
     hub = to_hub(proto, inputs, opened.origin, weights)
+    resize_to_sizes(hub)
     if check_import:
         check_conversion(opened, exported, hub)
     return hub

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import re
@@ -11,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
 from tiercast.errors import ModelError
 from tiercast.frontend.opset import HUB_OPSET
 from tiercast.frontend.torch.custom_ops import translations
+from tiercast.frontend.torch.rewrite import rewrite_program
+from tiercast.ir.edit import new_constant, static_shape
 from tiercast.progress import report_progress
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -39,12 +41,11 @@ def export_program(
 
 def to_onnx(program: torch.export.ExportedProgram, origin: str) -> ir.Model:
     """The program as ONNX of the hub's opset, dynamic dimensions kept; ModelError when PyTorch can't."""
-    _refuse_silent_losses(program, origin)
     report_progress("PyTorch's exporter writes ONNX")
     try:
         with quiet(), torch.no_grad():
             exported = torch.onnx.export(
-                _without_derived_ranges(program),
+                rewrite_program(program),
                 dynamo=True,
                 opset_version=HUB_OPSET,
                 verbose=False,
@@ -58,6 +59,25 @@ def to_onnx(program: torch.export.ExportedProgram, origin: str) -> ir.Model:
     assert exported is not None
     model: ir.Model = exported.model
     return model
+
+
+def resize_to_sizes(hub: ir.Model) -> None:
+    """Gives every Resize that aligns corners its sizes instead of scales, in place; shapes must be static.
+
+    PyTorch (and onnxruntime) places its samples by the whole number of pixels that come out, ONNX by the
+    fraction that a scale makes of them.
+    """
+    for node in hub.graph:
+        mode = node.attributes.get("coordinate_transformation_mode")
+        dims = static_shape(node.outputs[0])
+        if node.op_type != "Resize" or mode is None or mode.as_string() != "align_corners" or dims is None:
+            continue
+        if len(node.inputs) == 3:
+            axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else range(len(dims))
+            sizes = np.array([dims[axis] for axis in axes], np.int64)
+            node.resize_inputs(4)
+            node.replace_input_with(2, None)
+            node.replace_input_with(3, new_constant(hub.graph, f"{node.outputs[0].name}.sizes", sizes))
 
 
 @contextmanager
@@ -93,28 +113,3 @@ def _output_names(program: torch.export.ExportedProgram) -> list[str] | None:
     if spec is None or spec.type is not dict or not all(child.is_leaf() for child in spec.children()):
         return None
     return [str(key) for key in spec.context]
-
-
-def _without_derived_ranges(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """PyTorch 2.13 decomposes no program with a dimension like 2 * height, whose range it takes for a
-    symbol's."""
-    if all(symbol.is_symbol for symbol in program.range_constraints):
-        return program
-    plain = copy.copy(program)
-    plain._range_constraints = {
-        symbol: values for symbol, values in program.range_constraints.items() if symbol.is_symbol
-    }
-    return plain
-
-
-def _refuse_silent_losses(program: torch.export.ExportedProgram, origin: str) -> None:
-    """PyTorch 2.13's exporter drops avg_pool2d's divisor_override silently; an error beats wrong numbers."""
-    for node in program.graph.nodes:
-        if node.op != "call_function" or "avg_pool" not in str(node.target):
-            continue
-        override = node.kwargs.get("divisor_override", node.args[6] if len(node.args) > 6 else None)
-        if override is not None:
-            raise ModelError(
-                f"{origin}: node {node.name!r}: PyTorch's ONNX exporter loses divisor_override={override}; "
-                "use divisor_override=None and scale the result"
-            )

@@ -71,11 +71,9 @@ def export_script(
     names = [argument.name for argument in _arguments(script)]
     named = dict(zip(names, args, strict=False)) | kwargs
     try:
-        program = export_program(_recorder(frozen, list(named)), tuple(named.values()), {}, origin)
+        return export_program(_recorder(frozen, list(named)), tuple(named.values()), {}, origin)
     except ModelError as error:
         _refuse(script, named, error, origin)
-    _rename_convolutions(program)
-    return program
 
 
 def _refuse(
@@ -97,15 +95,6 @@ def _refuse(
             "for every input, so compute both sides and choose with torch.where"
         ) from error
     raise ModelError(f"{origin}: TorchScript can't be recorded at {line}: {cause_of(error)}") from error
-
-
-def _rename_convolutions(program: torch.export.ExportedProgram) -> None:
-    """Tracing leaves `_convolution`, which the ONNX exporter does not know: `convolution` plus switches of
-    cuDNN."""
-    aten = torch.ops.aten
-    for node in program.graph.nodes:
-        if node.target in (aten._convolution.default, aten._convolution.deprecated):
-            node.target, node.args = aten.convolution.default, node.args[:9]
 
 
 def _recorder(frozen: torch.jit.ScriptModule, names: list[str]) -> torch.nn.Module:
