@@ -24,7 +24,14 @@ $(STAMPS)/python: pyproject.toml tools/setup_python.sh | $(STAMPS)/apt
 	PYTHON=$(PYTHON) tools/setup_python.sh $(VENV)
 	@touch $@
 
-$(STAMPS)/native: $(NATIVE) $(STAMPS)/python $(STAMPS)/apt
+# The editable install knows modules by their paths: it is made again when one is new, moved or gone.
+$(STAMPS)/modules: FORCE
+	@mkdir -p $(STAMPS)
+	@find compiler/tiercast -name '*.py' | sort | cmp -s - $@ || find compiler/tiercast -name '*.py' | sort > $@
+
+FORCE:
+
+$(STAMPS)/native: $(NATIVE) $(STAMPS)/modules $(STAMPS)/python $(STAMPS)/apt
 	PATH="$(abspath $(RUN)):$$PATH" $(RUN)/python -m pip --disable-pip-version-check -q install --no-build-isolation --no-deps -e .
 	@touch $@
 

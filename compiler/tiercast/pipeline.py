@@ -302,13 +302,15 @@ def compile_plan(
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
     ops: Ops = None,
+    until: str | None = None,
 ) -> Compilation:
     """Like `compile`, without writing and for one choice of shapes.
 
     The graph, the plan and the reports. `prefer`: a kernel row's name (see lowering); `wanted`: decisions to
     take whatever their times (see `tuning.Decisions`);
     `records`: a folder, or the records themselves; `weights`: a segment that takes the constants, shared with
-    other plans; the plan's own `weights` then stay empty.
+    other plans; the plan's own `weights` then stay empty; `until`: the stage after which to stop, without a
+    plan.
     """
     chosen = resolve(target)
     check_precision(precision, chosen)
@@ -320,10 +322,12 @@ def compile_plan(
             watch("load", model)
         known = records if isinstance(records, Records) else find_records(chosen, records)
         done = Compilation(model, Plan(target), chosen, Decisions(chosen, known, wanted))
-        for stage in STAGES:
+        for stage in _stages_until(until):
             if stage.run is move_quantization and precision == "f16":
                 _request_half(done, calibrate)
             _run_stage(stage, done, watch)
+        if until is not None:
+            return done
         started = time.perf_counter()
         done.plan = lower_graph(
             done.model,
@@ -342,12 +346,12 @@ def compile_plan(
         }
         done.plan.facts["precision"] = precision
         done.plan.facts |= done.decisions.facts()
-        done.plan.facts |= _integer_facts(done.reports)
-        done.extras = _extras(done, custom)
+        done.plan.facts |= integer_facts(done.reports)
+        done.extras = extras_of(done, custom)
         return done
 
 
-def _extras(done: Compilation, custom: Sequence[CustomOps]) -> Extras | None:
+def extras_of(done: Compilation, custom: Sequence[CustomOps]) -> Extras | None:
     """The code of the custom kernel families that the plan calls; its facts name the kernels."""
     called = {step.kernel for step in (*done.plan.prepare, *done.plan.steps)}
     families = [family for item in custom for family in item.families.values()]
@@ -359,15 +363,21 @@ def _extras(done: Compilation, custom: Sequence[CustomOps]) -> Extras | None:
     return extras
 
 
-def _integer_facts(reports: Sequence[PassReport]) -> dict[str, str]:
+def integer_facts(reports: Sequence[PassReport]) -> dict[str, str]:
     """The fact "integers": how many operators of a quantized model run on integers; nothing for other
     models.
     """
-    report = next(item for item in reports if item.name == quantize_operators.__name__)
-    if not report.applied:
+    report = next((item for item in reports if item.name == quantize_operators.__name__), None)
+    if report is None or not report.applied:
         return {}
     left = f"; {len(report.refused)} stay in f32" if report.refused else ""
     return {"integers": f"{len(report.applied)} operators{left}"}
+
+
+def _stages_until(name: str | None) -> Sequence[Stage | DecidingStage]:
+    if name is None:
+        return STAGES
+    return STAGES[: stage_names().index(check_stage_name(name))]
 
 
 def check_precision(precision: str, target: Target) -> None:

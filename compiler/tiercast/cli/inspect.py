@@ -148,22 +148,14 @@ def _model(
 ) -> ir.Model:
     from tiercast.custom import custom_ops, find_folders
     from tiercast.frontend import load
-    from tiercast.pipeline import check_stage_name, compile_plan
+    from tiercast.pipeline import compile_plan
 
     shapes, dtypes = parse_shapes(inputs), parse_dtypes(inputs)
     with progress(f"reading {source}"):
         if after is None:
             with custom_ops(find_folders(ops)):
                 return load(source, shapes, dtypes=dtypes)
-        caught: list[ir.Model] = []
-        stop = check_stage_name(after)
-
-        def watch(stage: str, model: ir.Model) -> None:
-            if stage == stop:
-                caught.append(model.clone())
-
-        compile_plan(source, target, shapes, watch=watch, dtypes=dtypes, ops=ops)
-        return caught[0]
+        return compile_plan(source, target, shapes, until=after, dtypes=dtypes, ops=ops).model
 
 
 def _kernel_source(name: str) -> str:

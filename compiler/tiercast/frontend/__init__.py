@@ -1,8 +1,9 @@
 """Reading models. One file per format, found by listing this folder; all hand over the same form (`hub`).
 
 A format module has TAKES (what it takes, for errors), `accepts(source)`, `read(source, inputs)`, and for
-`verify` REFERENCE (whose arithmetic it is) with `reference(source)`. A module whose `read` takes keyword
-options of `load` names them in OPTIONS.
+`verify` REFERENCE (whose arithmetic it is) with `reference(source)` and, where the framework hands out what
+lies between inputs and outputs, `intermediates(source)`. A module whose `read` takes keyword options of
+`load` names them in OPTIONS.
 """
 
 from __future__ import annotations
@@ -85,6 +86,19 @@ def reference(source: Any) -> tuple[str, Reference]:
     module = _format_of(source)
     run: Reference = module.reference(source)
     return str(module.REFERENCE), run
+
+
+def intermediates(source: Any) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None:
+    """The source's own values between inputs and outputs as a function of its inputs: by name, in order.
+
+    Names are those that `load` gives the values. None where the format's framework does not hand them out
+    (its module has no `intermediates`).
+    """
+    module = _format_of(source)
+    if not hasattr(module, "intermediates"):
+        return None
+    found: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = module.intermediates(source)
+    return found
 
 
 def _format_of(source: Any) -> ModuleType:

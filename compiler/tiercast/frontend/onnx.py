@@ -81,6 +81,31 @@ def _session(source: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarra
     return run
 
 
+def intermediates(source: Any) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Every node's results in the model as it came, by name."""
+    if isinstance(source, (str, Path)):
+        proto = onnx.load(source)
+    else:
+        proto = (
+            ir.to_proto(source)
+            if isinstance(source, ir.Model)
+            else onnx.ModelProto.FromString(source.SerializeToString())
+        )
+    known = {port.name for port in proto.graph.output}
+    names = [name for node in proto.graph.node for name in node.output if name]
+    proto.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in known
+    )
+    run = reference(proto)
+    order = [port.name for port in proto.graph.output]
+
+    def values(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = dict(zip(order, run(inputs), strict=True))
+        return {name: found[name] for name in names}
+
+    return values
+
+
 def _with_weights_apart(source: ir.Model | onnx.ModelProto, options: Any) -> tuple[bytes, list[Any]]:
     """The model's bytes without its heavy weights, which `options` gets, and what must stay alive."""
     import onnxruntime
