@@ -273,7 +273,7 @@ class _Search:
 
     def _reference(self, notes: list[str]) -> Runner | None:
         """Who has the right values of single steps: the left side, else the imported model."""
-        if isinstance(self.left, SourceRunner) and not self.left.taps(self.arrays, ()):
+        if isinstance(self.left, SourceRunner) and not self.left.is_open:
             try:
                 return self.case.stages.runner("load", "the imported model")
             except TiercastError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,8 +72,8 @@ class SourceRunner:
 
     def __init__(self, source: Any, label: str) -> None:
         self.label = label
-        self._source = source
         self.judge, self._run = reference(source)
+        self._source = source
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """The framework's outputs; UsageError when it can't run the model on these inputs."""
@@ -86,9 +87,18 @@ class SourceRunner:
                 "is it the model of this package?"
             ) from error
 
+    @cached_property
+    def _values(self) -> Callable[[Arrays], dict[str, np.ndarray]] | None:
+        return intermediates(self._source)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the framework hands out what lies between inputs and outputs."""
+        return self._values is not None
+
     def taps(self, arrays: Arrays, wanted: Collection[str] | None = None) -> list[Tap]:
-        """The framework's own intermediate values, from front ends that have them."""
-        values = intermediates(self._source)
+        """The framework's own intermediate values; none where it is not open."""
+        values = self._values
         if values is None:
             return []
         found = values(arrays)

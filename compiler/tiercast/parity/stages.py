@@ -56,6 +56,8 @@ class Stages:
 
     def graph(self, stage: str) -> ir.Model:
         """The graph after a stage."""
+        if stage == stage_names()[0]:
+            return self.imported()
         return self._compiled(stage).model
 
     def _compiled(self, stage: str) -> Compilation:
