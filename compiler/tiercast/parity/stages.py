@@ -54,12 +54,6 @@ class Stages:
         """A fresh copy of the imported model."""
         return ir.from_proto(self._proto)
 
-    def graph(self, stage: str) -> ir.Model:
-        """The graph after a stage."""
-        if stage == stage_names()[0]:
-            return self.imported()
-        return self._compiled(stage).model
-
     def _compiled(self, stage: str) -> Compilation:
         return compile_plan(
             self.imported(),
