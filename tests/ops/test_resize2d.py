@@ -42,3 +42,10 @@ def test_table_is_torchs(
 def test_weights_of_each_output_pixel_sum_to_one() -> None:
     assert np.allclose(resized(np.ones(9, np.float32), 23, mode="linear"), 1.0)
     assert np.allclose(resized(np.ones(9, np.float32), 23, mode="cubic", exclude_outside=1), 1.0)
+
+
+def test_a_scale_in_f32_means_the_ratio_of_the_sizes() -> None:
+    """f32's 0.1 is a little more than 30 / 300: divided by it, position 3 would be 29.99..., pixel 29."""
+    line = np.arange(300, dtype=np.float32)
+    near = {"scales": [float(np.float32(0.1))] * 2, "coordinate": "asymmetric", "nearest_mode": "floor"}
+    np.testing.assert_array_equal(resized(line, 30, mode="nearest", **near), line[::10])

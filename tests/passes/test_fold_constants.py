@@ -82,3 +82,23 @@ def test_what_onnxsim_refuses_is_still_folded(monkeypatch: pytest.MonkeyPatch) -
     report = keeps_result(model, fold_constants)
     assert op_types(model) == ["Reshape"]
     assert "onnxsim can't simplify it: no" in report.refused[0][1]
+
+
+def test_a_constant_that_an_undecided_branch_reads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reader stands in the branch's own graph, and onnxsim did not fold it."""
+    monkeypatch.setattr("onnxsim.simplify", lambda *args, **options: 1 / 0)
+    model = graph(
+        """(float[2] x) => (float[2] y) {
+          s = ReduceSum<keepdims=0>(x)
+          cond = Greater(s, zero)
+          twice = Add(known, known)
+          y = If(cond) <
+            then_branch = t () => (float[2] a) { a = Mul(x, twice) },
+            else_branch = e () => (float[2] b) { b = Neg(x) }
+          >
+        }""",
+        zero=np.array(0, np.float32),
+        known=np.array([3, 4], np.float32),
+    )
+    keeps_result(model, fold_constants)
+    assert "Add" not in op_types(model)

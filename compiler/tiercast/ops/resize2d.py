@@ -148,16 +148,21 @@ def coordinates(node: ir.Node, axis: int, length: int) -> np.ndarray:
     coordinate_transformation_mode."""
     size, scale = int(attr(node, "out")[axis]), float(attr(node, "scales")[axis])
     at = np.arange(size, dtype=np.float64)
+    # Scales are f32 in a model: 0.1 means 30 of 300 pixels, but 3 / f32(0.1) is just below 30, its floor 29.
+    exact = np.float32(size / length) == np.float32(scale)
+    times, parts = (length, size) if exact else (1, scale)
     mode = attr(node, "coordinate")
     if mode == "half_pixel" or (mode == "pytorch_half_pixel" and size > 1):
-        return (at + 0.5) / scale - 0.5
+        return (at + 0.5) * times / parts - 0.5
     if mode == "pytorch_half_pixel":
         return at * 0.0
     if mode == "asymmetric":
-        return at / scale
+        return at * times / parts
+    if mode == "tf_half_pixel_for_nn":
+        return (at + 0.5) * times / parts
     if mode == "align_corners":
-        exact = scale * length  # ONNX measures with the unrounded output length
-        return at * ((length - 1) / (exact - 1)) if size > 1 else at * 0.0
+        whole = scale * length  # ONNX measures with the unrounded output length
+        return at * ((length - 1) / (whole - 1)) if size > 1 else at * 0.0
     if mode == "half_pixel_symmetric":
         centre = length / 2 * (1.0 - size / (scale * length))
         return centre + (at + 0.5) / scale - 0.5

@@ -79,11 +79,12 @@ def _compute_rest(graph: ir.Graph) -> bool:
             nodes.append(node)
     if not nodes:
         return False
+    computed = set(nodes)
     wanted = [
         value
         for node in nodes
         for value in node.outputs
-        if value.is_graph_output() or any(use.node in at_run_time or use.node in kept for use in value.uses())
+        if value.is_graph_output() or any(use.node not in computed for use in value.uses())
     ]
     for value, data in zip(wanted, _run(graph, nodes, wanted), strict=True):
         constant = new_constant(graph, f"{value.name}.value", data)
