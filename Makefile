@@ -86,6 +86,9 @@ bench-peers: setup ## every reference model against six other engines, 1 and 2 t
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.peers.bench
 
+tf2onnx: setup ## run tf2onnx's own tests with our engine in place of onnxruntime
+	$(RUN)/python -m benchmarks.tf2onnx
+
 conformance: setup ## run ONNX's own node tests and write docs/conformance.md
 	$(RUN)/python -m tests.conformance.report
 

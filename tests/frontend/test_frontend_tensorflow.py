@@ -36,6 +36,14 @@ RIGHT: dict[str, tuple[str, dict[str, Sequence[int]], list[str]]] = {
     "keras": ("vision.keras", {"image": IMAGE}, ["mask", "score"]),
     "h5": ("vision.h5", {"image": (2, *IMAGE[1:])}, ["mask", "score"]),
     "saved_model": ("vision", {"image": IMAGE}, ["output_0", "output_1"]),
+    "resizes": (
+        "resized",
+        {},
+        [
+            *("area", "bilinear", "bilinear_asymmetric", "bilinear_corners"),
+            *("flipped", "nearest", "nearest_corners", "nearest_half"),
+        ],
+    ),
     "recurrent": ("recurrent.keras", {"frames": (1, 6, 5)}, ["both"]),
     "signature": ("resizer:half", {"image": (1, 10, 14, 3)}, ["small"]),
     "passed through": ("resizer:both", {}, ["same", "sum"]),
@@ -52,6 +60,12 @@ def test_packages_compute_what_tensorflow_does(name: str, models: Path, tmp_path
     assert report.reference == "TensorFlow"
     assert [item.name for item in report.outputs] == outputs
     assert report.ok, report.outputs
+
+
+def test_cubic_resizes(models: Path, tmp_path: Path) -> None:
+    """TensorFlow itself takes their weights from a table of 1024 steps, so no more than that can agree."""
+    source = str(models / "cubic")
+    assert verify(source, compile(source, output=tmp_path / "m.tcpkg"), tolerance=2e-3).ok
 
 
 @pytest.mark.parametrize("file", ["vision.keras", "vision"])
@@ -87,6 +101,12 @@ WRONG: dict[str, tuple[str, dict[str, Sequence[int]], type[Exception], str]] = {
         {},
         ModelError,
         r'2 operator\(s\).*\n  Betainc: ".*beta".*\n  Lgamma: ".*gam"',
+    ),
+    "unknown to ONNX": (
+        "area",
+        {},
+        ModelError,
+        r"tf2onnx can't convert\n  .*smaller: ValueError: an area resize",
     ),
     "custom layer": (
         "custom.keras",

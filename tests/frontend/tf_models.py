@@ -72,6 +72,44 @@ class Resizer(tf.Module):
         return {"sum": x + y, "same": x}
 
 
+class Resized(tf.Module):
+    """Every kind of resize to 17 x 7 of 9 x 14 pixels, which f32 ratios may miss by one."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 9, 14, 2], tf.float32, "x")])
+    def __call__(self, x: Any) -> dict[str, Any]:
+        raw, to = tf.raw_ops, [17, 7]
+        return {
+            "bilinear": raw.ResizeBilinear(images=x, size=to, half_pixel_centers=True),
+            "bilinear_asymmetric": raw.ResizeBilinear(images=x, size=to),
+            "bilinear_corners": raw.ResizeBilinear(images=x, size=to, align_corners=True),
+            "nearest": raw.ResizeNearestNeighbor(images=x, size=to),
+            "nearest_half": raw.ResizeNearestNeighbor(images=x, size=to, half_pixel_centers=True),
+            "nearest_corners": raw.ResizeNearestNeighbor(images=x, size=to, align_corners=True),
+            "area": raw.ResizeArea(images=x, size=[18, 28]),
+            "flipped": tf.reverse(x, [1, -1]),
+        }
+
+
+class Cubic(tf.Module):
+    """Both kinds of bicubic."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 9, 14, 2], tf.float32, "x")])
+    def __call__(self, x: Any) -> dict[str, Any]:
+        raw, to = tf.raw_ops, [17, 7]
+        return {
+            "keys": raw.ResizeBicubic(images=x, size=to, half_pixel_centers=True),
+            "legacy": raw.ResizeBicubic(images=x, size=to),
+        }
+
+
+class Area(tf.Module):
+    """An area resize to a fraction, which ONNX has no word for."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 9, 14, 2], tf.float32, "x")])
+    def __call__(self, x: Any) -> dict[str, Any]:
+        return {"y": tf.raw_ops.ResizeArea(images=x, size=[4, 7], name="smaller")}
+
+
 class Unsupported(tf.Module):
     """Two operators that ONNX has no word for."""
 
@@ -103,8 +141,13 @@ def main(folder: Path) -> None:
     tf.saved_model.save(
         resizer, str(folder / "resizer"), signatures={"half": resizer.half, "both": resizer.both}
     )
-    unsupported = Unsupported()
-    tf.saved_model.save(unsupported, str(folder / "unsupported"), signatures=unsupported.__call__)
+    for name, module in {
+        "unsupported": Unsupported(),
+        "resized": Resized(),
+        "cubic": Cubic(),
+        "area": Area(),
+    }.items():
+        tf.saved_model.save(module, str(folder / name), signatures=module.__call__)
     x = keras.Input((4,))
     keras.Model(x, Doubled()(x)).save(folder / "custom.keras")
     keras.Model(x, keras.layers.Lambda(lambda t: t * 2)(x)).save(folder / "lambda.keras")

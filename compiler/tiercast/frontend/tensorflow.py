@@ -16,7 +16,7 @@ import onnx
 
 from tiercast.errors import ModelError, UsageError
 from tiercast.frontend.dimensions import fix_dimensions
-from tiercast.frontend.tf_conversion import to_onnx
+from tiercast.frontend.tf_conversion import failures, to_onnx
 from tiercast.frontend.worker import serve
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -258,7 +258,8 @@ def convert(program: Program, shapes: Mapping[str, Sequence[int]]) -> onnx.Model
         zip([*inputs, *outputs], _unique([*(s.name for s in program.inputs), *program.outputs]), strict=True)
     )
     try:
-        frozen = tf_loader.from_function(function, inputs, outputs)
+        with failures():
+            frozen = tf_loader.from_function(function, inputs, outputs)
     except Exception as error:  # grappler's and freezing's
         raise ModelError(
             f"{program.origin}: TensorFlow can't freeze the model: {_first_line(error)}"

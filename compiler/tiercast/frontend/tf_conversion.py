@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from tiercast.errors import ModelError
+from tiercast.frontend.tf_handlers import HANDLERS
 from tiercast.frontend.tf_recurrence import fuse_recurrences
 
 OPSET = 18  # the newest that tf2onnx writes
@@ -35,7 +36,7 @@ def to_onnx(
     # a model computes.
     wanted = (ConstFoldOptimizer, LoopOptimizer, IdentityOptimizer, EinsumOptimizer)
     rewrite = {optimiser.__name__: optimiser for optimiser in wanted}
-    with _failures() as failed:
+    with failures() as failed:
         try:
             made = tfonnx.process_tf_graph(
                 graph,
@@ -68,7 +69,7 @@ def _order_ports(proto: onnx.GraphProto, wanted: Sequence[str], graph: Any, tens
 
 
 @contextmanager
-def _failures() -> Iterator[list[str]]:
+def failures() -> Iterator[list[str]]:
     """Keeps tf2onnx's log off the terminal and collects 'Conv2D "block/conv": why' of nodes it fails on."""
     found: list[str] = []
 
@@ -89,37 +90,3 @@ def _failures() -> Iterator[list[str]]:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """erfc(x) = 1 - erf(x), which Keras' exact gelu is made of."""
-    del arguments
-    out, kind, dims = node.output[0], context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    numpy_type = onnx.helper.tensor_dtype_to_np_dtype(kind)
-    one = context.make_const(f"{name}_one", np.array(1, numpy_type))
-    erf = context.make_node("Erf", [node.input[0]], shapes=[dims], dtypes=[kind])
-    context.remove_node(node.name)
-    context.make_node(
-        "Sub", [one.output[0], erf.output[0]], name=name, outputs=[out], shapes=[dims], dtypes=[kind]
-    )
-
-
-def _reverse(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """tf.reverse along constant axes: a slice with steps of -1."""
-    del arguments
-    out, rank = node.output[0], context.get_rank(node.input[0])
-    if not node.inputs[1].is_const() or rank is None:
-        raise ValueError("the axes to reverse are computed at run time")
-    axes = [int(axis) % rank for axis in np.reshape(node.inputs[1].get_tensor_value(as_list=False), -1)]
-    kind, dims = context.get_dtype(out), context.get_shape(out)
-    ends = {"starts": -1, "ends": np.iinfo(np.int64).min, "axes": None, "steps": -1}
-    constants = [
-        context.make_const(f"{name}_{key}", np.array(axes if fill is None else [fill] * len(axes), np.int64))
-        for key, fill in ends.items()
-    ]
-    inputs = [node.input[0], *(constant.output[0] for constant in constants)]
-    context.remove_node(node.name)
-    context.make_node("Slice", inputs, name=name, outputs=[out], shapes=[dims], dtypes=[kind])
-
-
-HANDLERS = {"Erfc": _erfc, "ReverseV2": _reverse}
