@@ -54,13 +54,42 @@ TC_INLINE void gather_taps(const QConv& v, const int8_t* line, int64_t ix, uint8
   }
 }
 
-// All taps of pixel (n, oy, ox) and group g.
-TC_INLINE void gather_pixel(const QConv& v, int64_t n, int64_t oy, int64_t ox, int64_t g, uint8_t* to) {
+enum { LINES = 16 };  // kernel rows whose addresses are kept
+
+// All taps of `count` pixels of output row oy, from ox on, and of group g.
+inline void gather_row(const QConv& v, int64_t n, int64_t oy, int64_t ox, int64_t count, int64_t g, uint8_t* to) {
+  const tc_quantized_conv2d_params* p = v.p;
   const int8_t* image = (const int8_t*)v.x->data + n * v.x->strides[0] + g * v.c;
-  const int64_t top = oy * v.p->strides[0] - v.p->pads[0], left = ox * v.p->strides[1] - v.p->pads[1];
-  for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky, to += v.p->kernel[1] * v.c) {
-    const int64_t iy = top + ky * v.p->dilations[0];
-    gather_taps(v, iy < 0 || iy >= v.h ? nullptr : image + iy * v.x->strides[1], left, to);
+  const int64_t top = oy * p->strides[0] - p->pads[0], taps = p->kernel[1] * v.c, reach = (int64_t)(p->kernel[1] - 1) * p->dilations[1];
+  const bool joined = p->kernel[1] == 1 || (p->dilations[1] == 1 && v.x->strides[2] == v.c);
+  const int8_t* lines[LINES];
+  bool inside = joined && p->kernel[0] <= LINES;
+  for (int64_t ky = 0; ky < p->kernel[0] && inside; ++ky) {
+    const int64_t iy = top + ky * p->dilations[0];
+    inside = iy >= 0 && iy < v.h;
+    lines[ky] = inside ? image + iy * v.x->strides[1] : nullptr;
+  }
+  for (int64_t i = 0; i < count; ++i, to += v.pitch) {
+    const int64_t left = (ox + i) * p->strides[1] - p->pads[1];
+    if (inside && left >= 0 && left + reach < v.w) {
+      const int64_t offset = left * v.x->strides[2];
+      for (int64_t ky = 0; ky < p->kernel[0]; ++ky) flip_bytes(to + ky * taps, lines[ky] + offset, taps);
+      continue;
+    }
+    for (int64_t ky = 0; ky < p->kernel[0]; ++ky) {
+      const int64_t iy = top + ky * p->dilations[0];
+      gather_taps(v, iy < 0 || iy >= v.h ? nullptr : image + iy * v.x->strides[1], left, to + ky * taps);
+    }
+  }
+}
+
+// All pixels of a block, which may go over output rows.
+inline void gather_block(const QConv& v, int64_t start, int64_t count, int64_t g, uint8_t* rows) {
+  for (int64_t done = 0; done < count;) {
+    const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow;
+    const int64_t run = v.ow - ox < count - done ? v.ow - ox : count - done;
+    gather_row(v, line / v.oh, line % v.oh, ox, run, g, rows + done * v.pitch);
+    done += run;
   }
 }
 
@@ -101,14 +130,7 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
     const int64_t start = outer / v.p->group * v.p->block;
     const int64_t count = v.pixels - start < v.p->block ? v.pixels - start : v.p->block;
     if (outer != gathered) {
-      int64_t ox = start % v.ow, oy = start / v.ow % v.oh, n = start / v.ow / v.oh;
-      for (int64_t i = 0; i < count; ++i) {
-        gather_pixel(v, n, oy, ox, g, rows + i * v.pitch);
-        if (++ox == v.ow) {
-          ox = 0;
-          if (++oy == v.oh) oy = 0, ++n;
-        }
-      }
+      gather_block(v, start, count, g, rows);
       gathered = outer;
     }
     multiply_block(plan, rows, start, count, g, split * plan.panels / plan.splits, (split + 1) * plan.panels / plan.splits);

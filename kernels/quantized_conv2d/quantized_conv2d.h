@@ -10,6 +10,7 @@
 namespace {
 
 enum { QCONV_X = 0, QCONV_WEIGHT, QCONV_BIAS, QCONV_SCALE, QCONV_INPUTS };
+enum { QCONV_SLACK = 64 };  // bytes behind the last gathered pixel that may be written
 
 // Every `group` has `c` input and `oc` output channels. k = kh * kw * c, in `quads` of four: weights are panels (simd/panels.h) of quads,
 // each element four bytes of one column. `pitch` is that of a gathered pixel.
@@ -49,7 +50,7 @@ inline QConv qconv_of(const tc_call* call) {
 }
 
 // Scratch of one thread: `block` gathered pixels.
-inline Checked qconv_scratch_bytes(const QConv& v) { return Checked(v.pitch) * v.p->block; }
+inline Checked qconv_scratch_bytes(const QConv& v) { return Checked(v.pitch) * v.p->block + QCONV_SLACK; }
 
 }  // namespace
 

@@ -8,7 +8,7 @@
 
 namespace {
 
-enum { QDW_X = 0, QDW_WEIGHT, QDW_BIAS, QDW_SCALE, QDW_INPUTS, QDW_LANES = 16 };
+enum { QDW_X = 0, QDW_WEIGHT, QDW_BIAS, QDW_SCALE, QDW_INPUTS, QDW_LANES = 16, QDW_ROWS = 4 };
 
 // Weights are [blocks][kw][quads][QDW_LANES][4]: a block is 16 channels, a quad four rows of the filter, zeros beyond the last.
 struct QDepthwise {
@@ -44,8 +44,11 @@ inline QDepthwise qdepthwise_of(const tc_call* call) {
   return v;
 }
 
-// Scratch of one thread: the columns of an output row, four rows of 16 channels to 64 bytes.
-inline Checked qdepthwise_scratch_bytes(const QDepthwise& v) { return Checked(v.span) * v.quads * (QDW_LANES * 4); }
+// Scratch of one thread: what an output row reads of 64 channels, four rows to a quad, and weights for QDW_ROWS output rows (strip.h).
+inline Checked qdepthwise_scratch_bytes(const QDepthwise& v) {
+  const Checked columns = Checked(v.span) + 4 * (int64_t)v.p->strides[1] + 4 + QDW_ROWS * (int64_t)v.p->kernel[1];
+  return columns * v.quads * (4 * 64);
+}
 
 }  // namespace
 

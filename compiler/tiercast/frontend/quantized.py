@@ -17,7 +17,9 @@ INTEGER = frozenset({"ConvInteger", "MatMulInteger"})
 
 
 def is_quantized(domain: str, op_type: str) -> bool:
-    """Whether `expand_quantized` knows the operator."""
+    """Whether the operator is one on integers that compiles: expanded here, or kept."""
+    if domain == "" and op_type in INTEGER:
+        return True
     return (domain, op_type) in _EXPANSIONS or (domain == VENDOR and op_type in _SAME)
 
 

@@ -32,8 +32,9 @@ from tiercast.ops.registry import Op, attr, shape, where
 
 BLOCK_BYTES = 32768  # gathered pixels of a block stay in the second-level cache
 BLOCK_PIXELS = (12, 192)
+SLACK_BYTES = 64  # QCONV_SLACK of the kernels
 # Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them.
-_PANELS = {"avx512vnni": (64, 16)}
+_PANELS = {"avx512vnni": (64, 16), "neondot": (8, 4), "neon": (8, 4)}
 
 
 class QuantizedConv2d(Op):
@@ -45,7 +46,7 @@ class QuantizedConv2d(Op):
     Output [N,OH,OW,OC], OH as for Conv2d.
     """
 
-    onnx = ("QuantizedConv", "QuantizedMatMul")
+    onnx = ("QuantizedConv", "QuantizedGemm")
     inputs = ("x", "weight", "bias", "scale")
     attributes: ClassVar = {
         "strides": [1, 1],
@@ -63,7 +64,7 @@ class QuantizedConv2d(Op):
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
         """A convolution, depthwise ones as QuantizedDepthwiseConv2d; a product of matrices is one of 1x1."""
-        if node.op_type == "QuantizedMatMul":
+        if node.op_type == "QuantizedGemm":
             _legalize_matmul(node, layout)
             return
         image, spatial = image_input(node, layout)
@@ -185,7 +186,7 @@ def lower_window(
             "granule": panels.granule,
             "block": block,
         },
-        scratch_bytes=block * (-(-matrix.shape[1] // 16) * 16),
+        scratch_bytes=block * (-(-matrix.shape[1] // 16) * 16) + SLACK_BYTES,
     )
 
 

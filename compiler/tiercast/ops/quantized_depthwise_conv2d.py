@@ -89,7 +89,7 @@ class QuantizedDepthwiseConv2d(Op):
                 "x_zero": x_zero,
                 **limits(node),
             },
-            scratch_bytes=span * quads * LANES * 4,
+            scratch_bytes=(span + 4 * attr(node, "strides")[1] + 4 + 4 * kernel_w) * quads * 256,
         )
 
     def macs(self, node: ir.Node) -> int:

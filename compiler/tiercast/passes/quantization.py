@@ -91,6 +91,12 @@ def behind(value: ir.Value | None) -> tuple[ir.Value, Quantization] | None:
     return node.inputs[0], found
 
 
+def array_behind(value: ir.Value | None) -> np.ndarray | None:
+    """The integers of a dequantized constant, else None."""
+    source = behind(value)
+    return array(source[0]) if source is not None else None
+
+
 def real_constant(value: ir.Value | None) -> np.ndarray | None:
     """The f32 array of a constant, or of a dequantized constant; None for anything else."""
     plain = array(value)

@@ -13,11 +13,13 @@ from tiercast.ir.domain import QUANTIZED
 from tiercast.ir.edit import array, erase, new_constant, only_user, remove_dead, static_shape, take_over
 from tiercast.ir.report import PassReport
 from tiercast.passes.fold_constants import compute_constants
+from tiercast.passes.integer_sums import INTEGER, integer_sum, matrix_refusal
 from tiercast.passes.quantization import (
     BYTES,
     HIGH,
     LOW,
     Quantization,
+    array_behind,
     behind,
     quantization_of,
     real_constant,
@@ -29,8 +31,8 @@ from tiercast.passes.signed_values import SignedValues, flip_table
 _PRODUCTS = {
     "Conv": "QuantizedConv",
     "ConvTranspose": "QuantizedConvTranspose",
-    "MatMul": "QuantizedMatMul",
-    "Gemm": "QuantizedMatMul",
+    "MatMul": "QuantizedGemm",
+    "Gemm": "QuantizedGemm",
 }
 _BINARY = ("Add", "Sub", "Mul")
 _CONV_ATTRIBUTES = ("strides", "pads", "dilations", "group", "auto_pad", "output_padding", "output_shape")
@@ -62,6 +64,9 @@ def quantize_operators(model: ir.Model) -> PassReport:
     for node in list(model.graph):
         if node.op_type in _PRODUCTS and node.domain == "" and any(behind(value) for value in node.inputs):
             run.sum_to_real(node)
+    for node in list(model.graph):
+        if node.op_type in INTEGER and node.domain == "":
+            run.sum_integers(node)
     remove_dead(model.graph)
     _compose_tables(model.graph)
     _dequantize_constants(model.graph)
@@ -122,6 +127,17 @@ class _Run:
         self.graph.insert_before(node, [made])
         self.report.apply(node, "summed in integers, its result is f32")
         take_over(out, made.outputs[0])
+        erase(self.graph, [node])
+
+    def sum_integers(self, node: ir.Node) -> None:
+        """ConvInteger or MatMulInteger."""
+        made = integer_sum(node, self.graph, self.signed)
+        if isinstance(made, str):
+            self.report.refuse(node, made)
+            return
+        self.graph.insert_before(node, made)
+        self.report.apply(node, "summed in integers")
+        take_over(node.outputs[0], made[-1].outputs[0])
         erase(self.graph, [node])
 
     def _as_region(self, node: ir.Node, how: Quantization, real: ir.Value) -> str | None:
@@ -196,12 +212,31 @@ class _Run:
 
     def product(self, result: _Result, node: ir.Node, bias: ir.Value | None = None) -> str | None:
         """A Conv, ConvTranspose, MatMul or Gemm."""
+        if node.op_type == "MatMul" and bias is None and array_behind(node.inputs[1]) is None:
+            return self._computed_product(result, node)
         found = product_of(node, bias)
         if isinstance(found, str):
             return f"{node.op_type}: {found}"
         scale = (found.scale / result.how.one_scale).astype(np.float32)
         made = self._product(node, found, {"to": "s8", **result.attributes}, scale, ir.DataType.INT8)
         self._finish(result, made, "summed in integers")
+        return None
+
+    def _computed_product(self, result: _Result, node: ir.Node) -> str | None:
+        a, b = behind(node.inputs[0]), behind(node.inputs[1])
+        if a is None or b is None or not all(item[1].uniform and item[1].kind in BYTES for item in (a, b)):
+            return "MatMul: its operands are not s8 or u8 with one scale each"
+        reason = matrix_refusal(static_shape(a[0]), static_shape(b[0]))
+        if reason is not None:
+            return f"MatMul: {reason}"
+        attributes = {
+            "a_zero": a[1].signed_zero,
+            "b_zero": b[1].signed_zero,
+            "scale": float(a[1].one_scale * b[1].one_scale / result.how.one_scale),
+            **result.attributes,
+        }
+        operands = [self.signed.of(*item) for item in (a, b)]
+        self._replace(result, "QuantizedMatMul", operands, attributes)
         return None
 
     def binary(self, result: _Result, node: ir.Node) -> str | None:

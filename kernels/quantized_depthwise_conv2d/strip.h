@@ -1,0 +1,281 @@
+// The AVX512-VNNI row of quantized_depthwise_conv2d. M lanes of 16 channels make a unit, 4 / M columns a vector.
+//
+// A strip has four planes for each quad of filter rows: plane j holds channels 4j..4j+3 of every lane, four rows of each. In a plane stand
+// the columns x, x + stride, x + 2 * stride... for x = 0, then for x = 1...: what outputs side by side read of one tap is contiguous. Where
+// the filter leaves rows of its quads free, output rows below read the same strip with weights that stand further down.
+#ifndef TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_STRIP_H_
+#define TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_STRIP_H_
+
+#include "quantized_depthwise_conv2d/quantized_depthwise_conv2d.h"
+
+namespace {
+
+enum { PIECE = 64 };
+
+// Channels [c, c + n) of one output row.
+struct Strip {
+  const QDepthwise* v;
+  int64_t c, n;
+  int64_t per, plane;  // columns of one residue, bytes of a plane
+  uint8_t* data;       // [quads][4][plane]
+  int8_t* weight;      // [rows][kw][quads][4][PIECE], lanes as in a plane
+};
+
+// Output rows that one strip serves.
+inline int64_t rows_of_strip(const QDepthwise& v) {
+  if (v.p->dilations[0] != 1) return 1;
+  const int64_t rows = (v.quads * 4 - v.p->kernel[0]) / v.p->strides[0] + 1;
+  return rows < QDW_ROWS ? rows : QDW_ROWS;
+}
+
+template <int M>
+inline Strip strip_of(const QDepthwise& v, int64_t c, void* scratch) {
+  const int64_t stride = v.p->strides[1], columns = 4 / M;
+  Strip s = {&v, c, v.c - c < 16 * M ? v.c - c : 16 * M};
+  s.per = ((v.span + stride - 1) / stride + columns - 1) / columns * columns;
+  s.plane = (s.per * stride + columns) * 16 * M;
+  s.weight = (int8_t*)scratch;
+  s.data = (uint8_t*)scratch + QDW_ROWS * v.p->kernel[1] * v.quads * 4 * PIECE;
+  return s;
+}
+
+// Lane l of vector j: four elements of 4 bytes of channel block (l mod M), the last one where there are fewer.
+template <int M>
+TC_INLINE __m512i lanes_of(const Strip& s, const void* base, int64_t block_bytes, int j) {
+  const int64_t first = s.c / QDW_LANES, last = s.v->blocks - 1;
+  __m128i lane[4];
+#pragma GCC unroll 4
+  for (int l = 0; l < 4; ++l) {
+    const int64_t block = first + l % M < last ? first + l % M : last;
+    lane[l] = _mm_loadu_si128((const __m128i*)((const char*)base + block * block_bytes + j * 16));
+  }
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[0]), lane[1], 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[2]), lane[3], 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+template <int M>
+void fill_weights(const Strip& s, int64_t rows) {
+  const int64_t quads = s.v->quads, taps = s.v->p->kernel[1] * quads;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int j = 0; j < 4; ++j) {
+      _mm512_storeu_si512(s.weight + (tap * 4 + j) * PIECE, lanes_of<M>(s, s.v->weight + tap * PIECE, taps * PIECE, j));
+    }
+  }
+  // Those of the rows below: the same bytes, `down` rows of the filter further.
+  for (int64_t row = 1; row < rows; ++row) {
+    const int64_t down = row * s.v->p->strides[0];
+    int8_t* to = s.weight + row * taps * 4 * PIECE;
+    memset(to, 0, (size_t)(taps * 4 * PIECE));
+    for (int64_t kx = 0; kx < s.v->p->kernel[1]; ++kx) {
+      for (int64_t ky = 0; ky < s.v->p->kernel[0]; ++ky) {
+        const int8_t* from = s.weight + (kx * quads + ky / 4) * 4 * PIECE + ky % 4;
+        int8_t* there = to + (kx * quads + (ky + down) / 4) * 4 * PIECE + (ky + down) % 4;
+        for (int64_t at = 0; at < 4 * PIECE; at += 4) there[at] = from[at];
+      }
+    }
+  }
+}
+
+// One row of 4 / M columns, `step` pixels apart from ix; the zero point outside the image.
+template <int M>
+TC_INLINE __m512i load_columns(const Strip& s, const int8_t* line, int64_t ix, int64_t step, __mmask64 some) {
+  const int64_t pitch = s.v->x->strides[2], w = s.v->w;
+  const __m512i border = _mm512_set1_epi8((char)s.v->p->x_zero);
+  if (line == nullptr) return border;
+  if constexpr (M == 4) return ix >= 0 && ix < w ? _mm512_maskz_loadu_epi8(some, line + ix * pitch) : border;
+  constexpr int columns = 4 / M;
+  const bool inside = ix >= 0 && ix + (columns - 1) * step < w;
+  if (inside && step == 1 && pitch == 16 * M) return _mm512_loadu_si512(line + ix * pitch);
+  __m128i lane[4];
+#pragma GCC unroll 4
+  for (int l = 0; l < 4; ++l) {
+    const int64_t at = ix + l / M * step;
+    const __mmask16 here = (__mmask16)(some >> (l % M * 16));
+    lane[l] = at >= 0 && at < w ? _mm_maskz_loadu_epi8(here, line + at * pitch + l % M * 16) : _mm512_castsi512_si128(border);
+  }
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[0]), lane[1], 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[2]), lane[3], 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+template <int M>
+void fill_strip(const Strip& s, const int8_t* image, int64_t oy) {
+  const QDepthwise& v = *s.v;
+  const int64_t stride = v.p->strides[1], columns = 4 / M, residues = stride < v.span ? stride : v.span;
+  const __m512i flip = _mm512_set1_epi8((char)DOT_FLIP);
+  const __mmask64 some = s.n >= 64 ? ~0ull : ~0ull >> (64 - s.n);
+  for (int64_t q = 0; q < v.quads; ++q) {
+    const int8_t* lines[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      const int64_t ky = 4 * q + i, iy = oy * v.p->strides[0] - v.p->pads[0] + ky * v.p->dilations[0];
+      lines[i] = iy >= 0 && iy < v.h ? image + iy * v.x->strides[1] + s.c : nullptr;
+    }
+    for (int64_t residue = 0; residue < residues; ++residue) {
+      uint8_t* to = s.data + q * 4 * s.plane + residue * s.per * 16 * M;
+      for (int64_t at = 0; at < s.per; at += columns, to += PIECE) {
+        const int64_t ix = at * stride + residue - v.p->pads[1];
+        __m512i rows[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) rows[i] = load_columns<M>(s, lines[i], ix, stride, some);
+        const __m512i a = _mm512_unpacklo_epi8(rows[0], rows[1]), b = _mm512_unpackhi_epi8(rows[0], rows[1]);
+        const __m512i c = _mm512_unpacklo_epi8(rows[2], rows[3]), d = _mm512_unpackhi_epi8(rows[2], rows[3]);
+        _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_unpacklo_epi16(a, c), flip));
+        _mm512_storeu_si512(to + s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(a, c), flip));
+        _mm512_storeu_si512(to + 2 * s.plane, _mm512_xor_si512(_mm512_unpacklo_epi16(b, d), flip));
+        _mm512_storeu_si512(to + 3 * s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(b, d), flip));
+      }
+    }
+  }
+}
+
+// What stays the same along an output row.
+struct Ending {
+  __m512i start[4];
+  __m512 scale[4], high;
+  __m512i zero, least, most;
+};
+
+template <int M>
+Ending ending_of(const Strip& s) {
+  Ending e;
+  const Limits& to = s.v->to;
+  for (int j = 0; j < 4; ++j) {
+    const __m512i sums = lanes_of<M>(s, s.v->sums, QDW_LANES * 4, j);
+    e.start[j] = _mm512_sub_epi32(lanes_of<M>(s, s.v->bias, QDW_LANES * 4, j), _mm512_slli_epi32(sums, 7));
+    e.scale[j] = _mm512_castsi512_ps(lanes_of<M>(s, s.v->scale, QDW_LANES * 4, j));
+  }
+  e.high = _mm512_set1_ps((float)(to.high - to.zero));
+  e.zero = _mm512_set1_epi16((short)to.zero);
+  e.least = _mm512_set1_epi8((char)to.low);
+  e.most = _mm512_set1_epi8((char)to.high);
+  return e;
+}
+
+// s8 of four planes' sums: packing puts the channels of each lane in order. Sums below s32's range of reals end as the least value.
+TC_INLINE __m512i narrowed(const Ending& e, const __m512i (&sums)[4]) {
+  __m512i whole[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    whole[j] = _mm512_cvtps_epi32(_mm512_min_ps(e.high, _mm512_mul_ps(_mm512_cvtepi32_ps(sums[j]), e.scale[j])));
+  }
+  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(whole[0], whole[1]), e.zero);
+  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(whole[2], whole[3]), e.zero);
+  return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(low, high), e.least), e.most);
+}
+
+// Stores the first `count` of a vector's columns.
+template <int M>
+TC_INLINE void store_columns(const Strip& s, const Ending& e, const __m512i (&sums)[4], int64_t at, int64_t count) {
+  const tc_view& y = *s.v->y;
+  if (y.dtype == TC_S8) {
+    const __m512i bytes = narrowed(e, sums);
+    int8_t* to = (int8_t*)y.data + at + s.c;
+    if constexpr (M == 4) {
+      d_put(to, bytes, s.n);
+    } else if constexpr (M == 2) {
+      const __m256i first = _mm512_castsi512_si256(bytes), second = _mm512_extracti64x4_epi64(bytes, 1);
+      if (s.n == 32) {
+        _mm256_storeu_si256((__m256i*)to, first);
+        if (count > 1) _mm256_storeu_si256((__m256i*)(to + y.strides[2]), second);
+      } else {
+        const __mmask32 some = ~0u >> (32 - s.n);
+        _mm256_mask_storeu_epi8(to, some, first);
+        if (count > 1) _mm256_mask_storeu_epi8(to + y.strides[2], some, second);
+      }
+    } else {
+      __m128i parts[4] = {_mm512_castsi512_si128(bytes), _mm512_extracti32x4_epi32(bytes, 1), _mm512_extracti32x4_epi32(bytes, 2),
+                          _mm512_extracti32x4_epi32(bytes, 3)};
+      for (int64_t p = 0; p < count; ++p) d_put(to + p * y.strides[2], parts[p], s.n);
+    }
+    return;
+  }
+  int32_t all[4][16];
+  for (int j = 0; j < 4; ++j) _mm512_storeu_si512(all[j], sums[j]);
+  for (int64_t p = 0; p < count; ++p) {
+    for (int64_t c = 0; c < s.n; ++c) {
+      const int64_t lane = p * M + c / 16;
+      store_sum(y, at + p * y.strides[2] + s.c + c, all[c % 16 / 4][lane * 4 + c % 4], s.v->scale[s.c + c], s.v->to);
+    }
+  }
+}
+
+// U vectors of columns from output ox on.
+template <int M, int U>
+TC_INLINE void filter_columns(const Strip& s, const Ending& e, const int8_t* weight, int64_t ox, int64_t line) {
+  const QDepthwise& v = *s.v;
+  const int64_t stride = v.p->strides[1], columns = 4 / M;
+  __m512i sums[U][4];
+#pragma GCC unroll 2
+  for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) sums[u][j] = e.start[j];
+  }
+  for (int64_t kx = 0; kx < v.p->kernel[1]; ++kx) {
+    const int64_t reach = kx * v.p->dilations[1], residue = stride == 1 ? 0 : reach % stride;
+    const uint8_t* from = s.data + (residue * s.per + (stride == 1 ? reach : reach / stride) + ox) * 16 * M;
+    for (int64_t q = 0; q < v.quads; ++q, from += 4 * s.plane, weight += 4 * PIECE) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const __m512i taps = _mm512_loadu_si512(weight + j * PIECE);
+#pragma GCC unroll 2
+        for (int u = 0; u < U; ++u) sums[u][j] = _mm512_dpbusd_epi32(sums[u][j], _mm512_loadu_si512(from + j * s.plane + u * PIECE), taps);
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int u = 0; u < U; ++u) {
+    const int64_t left = v.ow - ox - u * columns;
+    if (left > 0) store_columns<M>(s, e, sums[u], line + (ox + u * columns) * v.y->strides[2], left < columns ? left : columns);
+  }
+}
+
+// Output rows [begin, end) of all images, channels from c.
+template <int M>
+void filter_rows(const QDepthwise& v, int64_t begin, int64_t end, int64_t c, void* scratch) {
+  constexpr int64_t columns = 4 / M;
+  const Strip s = strip_of<M>(v, c, scratch);
+  const int64_t most = rows_of_strip(v), taps = v.p->kernel[1] * v.quads;
+  fill_weights<M>(s, most < end - begin ? most : end - begin);
+  const Ending e = ending_of<M>(s);
+  for (int64_t item = begin; item < end;) {
+    const int64_t n = item / v.oh, oy = item % v.oh;
+    const int64_t below = v.oh - oy < end - item ? v.oh - oy : end - item, rows = below < most ? below : most;
+    fill_strip<M>(s, (const int8_t*)v.x->data + n * v.x->strides[0], oy);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t line = n * v.y->strides[0] + (oy + row) * v.y->strides[1];
+      const int8_t* weight = s.weight + row * taps * 4 * PIECE;
+      int64_t ox = 0;
+      for (; ox + 2 * columns <= v.ow; ox += 2 * columns) filter_columns<M, 2>(s, e, weight, ox, line);
+      for (; ox < v.ow; ox += columns) filter_columns<M, 1>(s, e, weight, ox, line);
+    }
+    item += rows;
+  }
+}
+
+int64_t work(const tc_call* call) {
+  const QDepthwise v = qdepthwise_of(call);
+  return v.n * v.oh;
+}
+
+// One item is one output row.
+void run(const tc_call* call, int64_t begin, int64_t end) {
+  const QDepthwise v = qdepthwise_of(call);
+  for (int64_t c = 0; c < v.c;) {
+    const int64_t left = v.c - c;
+    if (left > 32) {
+      filter_rows<4>(v, begin, end, c, call->scratch);
+      c += 64;
+    } else if (left > 16) {
+      filter_rows<2>(v, begin, end, c, call->scratch);
+      c += 32;
+    } else {
+      filter_rows<1>(v, begin, end, c, call->scratch);
+      c += 16;
+    }
+  }
+}
+
+}  // namespace
+
+#endif
