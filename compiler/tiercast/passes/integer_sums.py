@@ -39,7 +39,7 @@ def integer_sum(node: ir.Node, graph: ir.Graph, signed: SignedValues) -> list[ir
     constants = (weight, np.zeros(columns, np.int32), np.ones(columns, np.float32))
     operands = [
         signed.of(x, how),
-        *(new_constant(graph, f"{node.outputs[0].name}.part", data) for data in constants),
+        *(new_constant(graph, f"{node.outputs[0].name}.constant", data) for data in constants),
     ]
     kept = {key: node.attributes[key].value for key in _KEPT if key in node.attributes}
     op_type = "QuantizedConv" if node.op_type == "ConvInteger" else "QuantizedGemm"

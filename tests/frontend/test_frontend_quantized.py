@@ -1,0 +1,138 @@
+"""Operators on integers of ONNX and of onnxruntime's quantizer: read as QDQ, run on integers, the same
+results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.backend.test.case.node import collect_testcases
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+from tests.passes.quantized_models import Builder, judged, ours, refusals
+
+pytestmark = pytest.mark.native
+OPERATORS = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+)
+# What the integers of a one-node test may be; blocks of four bits, f8 and 16 bits are other formats.
+CARRIED = {np.dtype(name) for name in ("float32", "int8", "uint8", "int32")}
+
+
+def cases() -> dict[str, onnx.ModelProto]:
+    """ONNX's one-node tests of these operators by name, with data as `ours` and all but images bound."""
+    found = {}
+    for case in collect_testcases(None):  # type: ignore[arg-type]
+        nodes = case.model.graph.node
+        if len(nodes) == 1 and nodes[0].op_type in OPERATORS:
+            inputs, outputs = case.data_sets[0]
+            if all(
+                isinstance(item, np.ndarray | np.generic) and item.dtype in CARRIED
+                for item in (*inputs, *outputs)
+            ):
+                found[case.name] = case
+    return found
+
+
+@pytest.mark.slow
+def test_onnx_node_tests_pass() -> None:
+    wrong, all_cases = [], cases()
+    for name, case in all_cases.items():
+        model = onnx.ModelProto()
+        model.CopyFrom(case.model)
+        inputs, outputs = case.data_sets[0]
+        node = model.graph.node[0]
+        fed = (
+            {0, 3} if node.op_type == "QLinearMatMul" else {0, 1} if node.op_type == "MatMulInteger" else {0}
+        )
+        feeds = {}
+        for at, (port, data) in enumerate(zip(list(model.graph.input), inputs, strict=True)):
+            if at in fed:
+                feeds[port.name] = data
+            else:
+                model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(data), port.name))
+                model.graph.input.remove(port)
+        got, _ = ours(model, feeds)
+        for left, right in zip(got, outputs, strict=True):
+            if not np.allclose(left, right, rtol=1e-5, atol=1e-7):
+                wrong.append(name)
+    assert len(all_cases) >= 15 and not wrong
+
+
+def small_network() -> tuple[Builder, str]:
+    builder = Builder()
+    x = builder.real_input(1, 3, 16, 16)
+
+    def convolved(value: str, outputs: int, inputs: int, kernel: int, **attributes: object) -> str:
+        weight = builder.random.standard_normal((outputs, inputs, kernel, kernel)) / np.sqrt(
+            inputs * kernel**2
+        )
+        operands = [
+            builder.const(weight.astype(np.float32)),
+            builder.const(np.full(outputs, 0.1, np.float32)),
+        ]
+        return builder.op("Conv", value, *operands, pads=[kernel // 2] * 4, **attributes)
+
+    x = builder.op("Relu", convolved(x, 16, 3, 3))
+    y = builder.op("Sigmoid", convolved(x, 16, 1, 3, group=16))
+    x = builder.op("Concat", builder.op("Add", x, builder.op("Mul", x, y)), y, axis=1)
+    x = builder.op("AveragePool", builder.op("LeakyRelu", x, alpha=0.1), kernel_shape=[2, 2], strides=[2, 2])
+    x = builder.op("Flatten", builder.op("GlobalAveragePool", x))
+    weight = builder.const(builder.random.standard_normal((10, 32)).astype(np.float32))
+    x = builder.op("Gemm", x, weight, builder.const(np.zeros(10, np.float32)), transB=1)
+    return builder, builder.op("Softmax", x, axis=1)
+
+
+class Frames(CalibrationDataReader):
+    def __init__(self, builder: Builder) -> None:
+        self._frames = iter([builder.feeds(seed) for seed in range(4)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._frames, None)
+
+
+@pytest.mark.parametrize("layout", [QuantFormat.QDQ, QuantFormat.QOperator], ids=lambda item: item.name)
+@pytest.mark.parametrize("kind", [QuantType.QInt8, QuantType.QUInt8], ids=lambda item: item.name)
+def test_what_onnxruntime_quantizes_runs_on_integers(
+    layout: QuantFormat, kind: QuantType, tmp_path: Path
+) -> None:
+    builder, result = small_network()
+    onnx.save(builder.model(result), tmp_path / "real.onnx")
+    options = {
+        "quant_format": layout,
+        "per_channel": True,
+        "activation_type": kind,
+        "weight_type": QuantType.QInt8,
+    }
+    quantize_static(tmp_path / "real.onnx", tmp_path / "quantized.onnx", Frames(builder), **options)
+    model = onnx.load(tmp_path / "quantized.onnx")
+    (got,), done = ours(model, builder.feeds(9))
+    (expected,) = judged(model, builder.feeds(9))
+    assert np.abs(got - expected).max() <= 2.5 / 255  # two steps of a softmax
+    assert refusals(done) == "Softmax is computed in f32: it has no form on integers"
+
+
+def test_zero_points_that_are_computed_meet_borders(tmp_path: Path) -> None:
+    builder, result = small_network()
+    onnx.save(builder.model(result), tmp_path / "real.onnx")
+    quantize_dynamic(tmp_path / "real.onnx", tmp_path / "dynamic.onnx")
+    model = onnx.load(tmp_path / "dynamic.onnx")
+    assert {"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"} <= {
+        node.op_type for node in model.graph.node
+    }
+    (got,), _ = ours(model, builder.feeds(9))
+    np.testing.assert_allclose(got, judged(model, builder.feeds(9))[0], atol=1e-5)
