@@ -17,6 +17,7 @@ from tiercast.kernel import Row, families
 from tiercast.ops.registry import Op, legalizers, ops
 from tiercast.paths import room
 from tiercast.preflight.report import ABSENT, ABSENT_BACKENDS
+from tiercast.frontend.quantized import is_quantized
 from tiercast.preflight.rewrites import nearest_rewrite
 
 PAGE = room("runtime").parent / "docs" / "ops.md"
@@ -64,7 +65,8 @@ def _op_line(op: Op, isas: list[str]) -> str:
     cells = [_types([row for row in rows if row.isa == isa]) for isa in isas]
     if not rows:
         cells[0] = "no step where memory allows, else Copy's"
-    operators = ", ".join(sorted(op.onnx)) or "(made by passes and other ops)"
+    own = [name for name in op.onnx if defs.has(name)]
+    operators = ", ".join(sorted(own)) or "(made by passes and other ops)"
     return f"| {op.name} | {operators} | {' | '.join(cells)} |"
 
 
@@ -87,7 +89,8 @@ def _missing_section() -> list[str]:
     known = legalizers()
     names = sorted({schema.name for schema in defs.get_all_schemas() if schema.domain == ""} - {*_FOLDED})
     split = [name for name in names if name not in known and can_be_split(name, 28)]
-    missing = [name for name in names if name not in known and name not in split]
+    quantized = [name for name in names if name not in known and is_quantized("", name)]
+    missing = [name for name in names if name not in (*known, *split, *quantized)]
     rule = "the operator is not supported"
     return [
         "## Other ONNX operators",
@@ -96,6 +99,10 @@ def _missing_section() -> list[str]:
         "input data.",
         "",
         f"Expanded into the ops above by their ONNX definition: {', '.join(split)}.",
+        "",
+        "Read as integers, or as what they mean between DequantizeLinear and QuantizeLinear:",
+        f"{', '.join(quantized)}, and",
+        "onnxruntime's QGemm, QLinearAdd, QLinearMul, QLinearConcat and other QLinear operators.",
         "",
         "| not supported | nearest rewrite |",
         "|---|---|",
