@@ -11,13 +11,13 @@ import sys
 import onnx
 from onnx import defs
 
+from tiercast.frontend.quantized import is_quantized
 from tiercast.ir.composites import can_be_split
 from tiercast.isa import instruction_sets
 from tiercast.kernel import Row, families
 from tiercast.ops.registry import Op, legalizers, ops
 from tiercast.paths import room
 from tiercast.preflight.report import ABSENT, ABSENT_BACKENDS
-from tiercast.frontend.quantized import is_quantized
 from tiercast.preflight.rewrites import nearest_rewrite
 
 PAGE = room("runtime").parent / "docs" / "ops.md"
