@@ -226,6 +226,15 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load(tmp_path / "m.onnx")
 
 
+def test_a_file_that_protobuf_can_not_hold(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(1 << 31)  # sparse
+    with pytest.raises(
+        ModelError, match="has 2147483648 bytes, protobuf holds 2 GB; export it with its weights"
+    ):
+        load(tmp_path / "m.onnx")
+
+
 def test_a_wrong_suffix_lists_what_is_taken(tmp_path: Path) -> None:
     (tmp_path / "m.txt").write_text("x")
     with pytest.raises(UsageError, match=r"(?s)m\.txt' is no model.*\.onnx.*\.pt2"):
