@@ -66,6 +66,28 @@ def test_an_output_that_is_constant_stays() -> None:
     np.testing.assert_array_equal(run_physical(model, inputs)[1], [2])
 
 
+@pytest.mark.parametrize("side", [2, 160], ids=["light", "heavy"])
+def test_bodies_of_constants_read_what_lies_outside(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    monkeypatch.setattr("onnxsim.simplify", lambda model, **_: (model, True))  # it would fold all of this
+    f = f"float[{side},{side}]"
+    model = graph(
+        f"""({f} x) => ({f} y) {{
+          r, n = Loop(trips, cond, start) <body = b (int64 i, bool c, {f} a) => (bool d, {f} e, {f} g) {{
+            d = Identity(c)
+            e = Add(a, w)
+            g = Identity(a)
+          }}>
+          y = Add(x, r)
+        }}""",
+        trips=np.array(3),
+        cond=np.array(True),
+        start=np.zeros((side, side), np.float32),
+        w=np.random.default_rng(0).standard_normal((side, side)).astype(np.float32),
+    )
+    keeps_result(model, fold_constants)
+    assert op_types(model) == ["Add"]
+
+
 def test_what_onnxsim_refuses_is_still_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no")

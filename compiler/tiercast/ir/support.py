@@ -22,7 +22,7 @@ def runtime_nodes(graph: ir.Graph) -> list[ir.Node]:
     computed = {value for value in graph.inputs if value.const_value is None}
     found = []
     for node in graph:
-        captured = {value for inner in _inner_nodes(node) for value in inner.inputs if value in computed}
+        captured = {value for inner in inner_nodes(node) for value in inner.inputs if value in computed}
         foreign = node.domain not in ("", "ai.onnx", QUANTIZED)
         reads = captured or computed & set(node.inputs) or _is_random(node) or foreign
         if (node.op_type in _SHAPE_ONLY and not foreign) or not reads:
@@ -49,7 +49,8 @@ def check_support(graph: ir.Graph, supported: Callable[[ir.Node], bool], origin:
         refuse(UnsupportedError(missing, origin), refused)
 
 
-def _inner_nodes(node: ir.Node) -> list[ir.Node]:
+def inner_nodes(node: ir.Node) -> list[ir.Node]:
+    """The nodes of all graphs inside of a node (bodies, branches), those inside of these among them."""
     graphs = [attr.as_graph() for attr in node.attributes.values() if attr.type == ir.AttributeType.GRAPH]
     return [inner for graph in graphs for inner in graph.all_nodes()]
 

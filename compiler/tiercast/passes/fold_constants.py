@@ -11,7 +11,7 @@ from tiercast.errors import ModelError
 from tiercast.ir.edit import array, like, new_constant, static_shape, take_over
 from tiercast.ir.report import PassReport
 from tiercast.ir.shapes import infer_shapes
-from tiercast.ir.support import runtime_nodes
+from tiercast.ir.support import inner_nodes, runtime_nodes
 from tiercast.ir.weights import HEAVY_BYTES, Weights, give_back, light_proto
 
 # Batch norm has a pass of its own that also knows depthwise and transposed convolutions; fuse_qkv renames
@@ -111,6 +111,8 @@ def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[
     import onnxruntime
 
     read = {value for node in nodes for value in node.inputs if value is not None}
+    inner = {value for node in nodes for body_node in inner_nodes(node) for value in body_node.inputs}
+    read |= {value for value in graph.initializers.values() if value in inner}
     made = {value for node in nodes for value in node.outputs}
     heavy = {
         value for value in read if value.const_value is not None and value.const_value.nbytes >= HEAVY_BYTES
