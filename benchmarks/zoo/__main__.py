@@ -1,7 +1,8 @@
 """Converts every net of the zoo, runs it and compares it with its framework: `make zoo`.
 
-Each net has a process of its own, so that its memory, its crash or its hang is its own. Writes
-`build/bench/zoo.json`; with --write also `docs/zoo.md`. Exits 1 where a net is wrong, refused or crashed.
+Each net has a process of its own, so that its memory, its crash or its hang is its own. Keeps the latest
+verdict on each net in `build/bench/zoo.json`; with --write, all of them become `docs/zoo.md`. Exits 1 where a
+net of this run is wrong, refused or crashed.
 """
 
 from __future__ import annotations
@@ -48,15 +49,27 @@ def main(
         task = progress.add_task("zoo", total=len(names))
         for verdict in pool.map(run_apart, names):
             verdicts.append(verdict)
+            _keep(verdict)
             progress.update(task, advance=1, description=verdict.name)
             if verdict.status != "right":
                 console.print(f"{verdict.name}: {verdict.status}: {verdict.text}", markup=False)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
     Console().print(table(verdicts))
     if write:
-        PAGE.write_text(page(verdicts))
+        kept = _kept()
+        PAGE.write_text(page([kept[name] for name in subjects() if name in kept]))
     raise typer.Exit(int(any(verdict.status != "right" for verdict in verdicts)))
+
+
+def _kept() -> dict[str, Verdict]:
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    return {item["name"]: Verdict(**item) for item in known}
+
+
+def _keep(verdict: Verdict) -> None:
+    """At once: a run over everything takes an hour."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    kept = {**_kept(), verdict.name: verdict}
+    RESULTS.write_text(json.dumps([asdict(item) for item in kept.values()], indent=1))
 
 
 def run_apart(name: str) -> Verdict:
