@@ -27,7 +27,7 @@ _ANY_SIZE = """
     res2next50 resnest14d skresnet18 resnetblur18 regnetx_002 regnety_002 regnetz_005 regnetv_040
     densenet121 vovnet39a ese_vovnet19b_slim_dw dla46x_c dpn48b hrnet_w18_small cspresnet50
     cs3darknet_focus_s cspnext_tiny sedarknet21 selecsls42 xception41p xception inception_v3 inception_v4
-    inception_resnet_v2 tresnet_m repvgg_a0 mobileone_s1 gernet_s gcresnext26ts bat_resnext26ts
+    inception_resnet_v2 tresnet_m repvgg_a0 mobileone_s1 gernet_s gcresnext26ts
     efficientnet_b0 efficientnet_lite0 tf_efficientnetv2_b0 gc_efficientnetv2_rw_t mobilenetv1_100
     mobilenetv2_035 mobilenetv3_small_050 mobilenetv4_conv_small mnasnet_small semnasnet_050 mixnet_s
     fbnetc_100 fbnetv3_b spnasnet_100 hardcorenas_a lcnet_035 lcnetv2_small tinynet_e rexnet_100
