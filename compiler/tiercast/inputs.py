@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiercast.errors import UsageError
+from tiercast.ir.dtypes import BY_NAME
 from tiercast.lower.plan import Port
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -72,11 +73,10 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def _random(random: np.random.Generator, port: Port) -> np.ndarray:
-    if port.dtype in ("f32", "f16"):
-        kind = np.float32 if port.dtype == "f32" else np.float16
-        return random.uniform(-1, 1, port.dims).astype(kind)
-    kinds = {"s8": np.int8, "u8": np.uint8, "s32": np.int32, "s64": np.int64, "bool": np.bool_}
-    return random.integers(0, 2, port.dims).astype(kinds[port.dtype])
+    kind = BY_NAME[port.dtype]
+    if kind.is_floating_point():
+        return random.uniform(-1, 1, port.dims).astype(kind.numpy())
+    return random.integers(0, 2, port.dims).astype(kind.numpy())
 
 
 def _from_archive(path: Path, port: Port) -> np.ndarray:

@@ -51,6 +51,7 @@ from tiercast.passes.remove_copies import remove_copies
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
+from tiercast.passes.widen_halves import widen_halves
 from tiercast.records import Records, find_records
 from tiercast.target import Target, find_target, targets
 from tiercast.text import shape_text
@@ -94,6 +95,7 @@ class DecidingStage:
 
 STAGES: tuple[Stage | DecidingStage, ...] = (
     # ONNX operators, in the model's own memory order
+    Stage(widen_halves, "loaded"),
     Stage(fold_constants, "imported"),
     Stage(split_composites, "imported"),
     Stage(remove_identities, "imported"),

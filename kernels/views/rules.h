@@ -51,9 +51,16 @@ inline int64_t element_bytes(int32_t dtype) {
     case TC_F32:
     case TC_S32:
       return 4;
+    case TC_U32:
+      return 4;
     case TC_S64:
+    case TC_U64:
+    case TC_F64:
       return 8;
     case TC_F16:
+    case TC_BF16:
+    case TC_S16:
+    case TC_U16:
       return 2;
     default:
       return 1;

@@ -81,6 +81,18 @@ py::dtype numpy_dtype(int32_t dtype) {
       return py::dtype("int32");
     case TC_S64:
       return py::dtype("int64");
+    case TC_S16:
+      return py::dtype("int16");
+    case TC_U16:
+      return py::dtype("uint16");
+    case TC_U32:
+      return py::dtype("uint32");
+    case TC_U64:
+      return py::dtype("uint64");
+    case TC_F64:
+      return py::dtype("float64");
+    case TC_BF16:
+      return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
     default:
       return py::dtype("bool");
   }

@@ -9,7 +9,8 @@ struct Dtype {
   int32_t bytes;
 };
 
-constexpr Dtype kDtypes[TC_DTYPE_COUNT] = {{"f32", 4}, {"f16", 2}, {"s8", 1}, {"u8", 1}, {"s32", 4}, {"s64", 8}, {"bool", 1}};
+constexpr Dtype kDtypes[TC_DTYPE_COUNT] = {{"f32", 4}, {"f16", 2}, {"s8", 1},  {"u8", 1},  {"s32", 4}, {"s64", 8}, {"bool", 1},
+                                           {"s16", 2}, {"u16", 2}, {"u32", 4}, {"u64", 8}, {"f64", 8}, {"bf16", 2}};
 
 bool known(int32_t dtype) { return dtype >= 0 && dtype < TC_DTYPE_COUNT; }
 

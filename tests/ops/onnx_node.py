@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 
 from tiercast import compile
 from tiercast.session import Session
@@ -36,6 +36,11 @@ def model_of(
     for port, array in zip(model.graph.output, wanted(model, inputs).values(), strict=True):
         port.CopyFrom(helper.make_tensor_value_info(port.name, TensorProto.FLOAT, array.shape))
     return model
+
+
+def parsed(text: str, opset: int = 23) -> onnx.ModelProto:
+    """A model from "(float[1,4] x) => (float[1,4] y) { y = Relu(x) }"."""
+    return parser.parse_model(f'<ir_version: 9, opset_import: ["" : {opset}]>\n graph {text}')
 
 
 def wanted(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from tiercast.errors import UsageError
 from tiercast.frontend.finite import check_constants
-from tiercast.ops.pointwise import KINDS
+from tiercast.ir.dtypes import NAMES
 
 Reference = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
@@ -70,7 +70,7 @@ def _check_dtypes(model: ir.Model, dtypes: Mapping[str, str]) -> None:
                 f"there is no input {name!r}; the model's inputs are {', '.join(map(str, ports))}"
             )
         kind = ports[name].dtype
-        has = KINDS.get(kind, str(kind)) if kind is not None else "unknown"
+        has = NAMES.get(kind, str(kind)) if kind is not None else "unknown"
         if has != wanted:
             raise UsageError(f"input {name!r} is {has} in the model, not {wanted}")
 

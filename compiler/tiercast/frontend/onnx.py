@@ -197,7 +197,13 @@ def _check(proto: onnx.ModelProto, origin: str) -> None:
             tensor.shape.SetInParent()
     try:
         onnx.checker.check_model(copy)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        onnx.shape_inference.infer_shapes(copy, check_type=True)  # in the opset that knows all its types
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise ModelError(f"{origin}: not a valid ONNX model: {error}") from error
 
 

@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from functools import cache
 
 import onnx
-from onnx import defs, inliner, version_converter
+from onnx import defs, version_converter
 
 from tiercast.errors import ModelError
-from tiercast.ir.composites import add_default_attributes, has_body
+from tiercast.ir.composites import has_body, inline_bodies
 from tiercast.ir.shapes import infer_shapes
 
 HUB_OPSET = 23
-OLDEST_OPSET = 7  # below, broadcasting was another language
+OLDEST_OPSET = 6  # below, attributes and constants were another language
 _HANDOVER_OPSET = 18
+_HUB_IR_VERSION = 11
 # What of Attention changed meaning between 23 and now: masks of causal and cached attention.
 _ATTENTION_OF_ONE_MEANING = frozenset(
     {"q_num_heads", "kv_num_heads", "scale", "softcap", "softmax_precision"}
@@ -95,12 +96,14 @@ def _down(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
                 f"{origin}: opset {HUB_OPSET} can't say what {', '.join(without_body)} of opset {opset} say; "
                 f"export the model with opset {HUB_OPSET}"
             )
-        for node in _nodes(proto.graph):
-            if node.op_type in newer:
-                add_default_attributes(node, opset)
-        proto = inliner.inline_selected_functions(
-            proto, [("", name) for name in newer], inline_schema_functions=True
-        )
+        proto = _expand(proto, newer, opset, origin)
+
+
+def _expand(proto: onnx.ModelProto, op_types: set[str], opset: int, origin: str) -> onnx.ModelProto:
+    try:
+        return inline_bodies(proto, lambda node: node.domain == "" and node.op_type in op_types, opset)
+    except ModelError as error:
+        raise ModelError(f"{origin}: {error}") from error
 
 
 def _usable(node: onnx.NodeProto, opset: int) -> bool:
@@ -181,5 +184,5 @@ def _relabelled(proto: onnx.ModelProto) -> onnx.ModelProto:
     kept = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in others]
     del proto.opset_import[:]
     proto.opset_import.extend([hub, *kept])
-    proto.ir_version = max(proto.ir_version, 11)
+    proto.ir_version = _HUB_IR_VERSION  # a newer one says nothing more, and onnxruntime refuses it
     return proto

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from tiercast.ir.dtypes import NAMES
 from tiercast.ir.edit import array, static_shape
 
-_SHORT = {
-    "FLOAT": "f32",
-    "FLOAT16": "f16",
-    "INT8": "s8",
-    "UINT8": "u8",
-    "INT32": "s32",
-    "INT64": "s64",
-    "BOOL": "bool",
-}
 _SMALL = 8  # constants of up to so many elements are written out
 
 
@@ -42,7 +34,7 @@ def _node(node: ir.Node) -> str:
 
 
 def _type(value: ir.Value) -> str:
-    kind = _SHORT.get(value.dtype.name, value.dtype.name.lower()) if value.dtype is not None else "?"
+    kind = NAMES.get(value.dtype, value.dtype.name.lower()) if value.dtype is not None else "?"
     dims = static_shape(value)
     return f"{kind}[{','.join(map(str, dims)) if dims is not None else '?'}]"
 

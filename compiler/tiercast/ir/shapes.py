@@ -21,7 +21,7 @@ def infer_shapes(proto: onnx.ModelProto, strict: bool = False) -> onnx.ModelProt
     for node in renamed:
         node.op_type = _SHAPED_LIKE[node.op_type]
     try:
-        done = shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
+        done = shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
     finally:
         for node, kind in zip(renamed, kinds, strict=True):
             node.op_type = kind

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.dtypes import NAMES
 from tiercast.kernel import Choice, Row, choose, families, rows_of
 from tiercast.lower.arena import Lifetime, plan_arena
 from tiercast.lower.plan import ALIGNMENT_BYTES, NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
@@ -25,25 +26,15 @@ from tiercast.tuning import Decisions
 _SMALLEST_HALF = 256  # elements: smaller constants stay f32, they save nothing
 KEPT = "kept f32 "  # how the facts of a plan that name constants kept in f32 begin
 
-_DTYPES = {
-    ir.DataType.FLOAT: "f32",
-    ir.DataType.FLOAT16: "f16",
-    ir.DataType.INT8: "s8",
-    ir.DataType.UINT8: "u8",
-    ir.DataType.INT32: "s32",
-    ir.DataType.INT64: "s64",
-    ir.DataType.BOOL: "bool",
-}
-
 
 def dtype_name(value: ir.Value) -> str:
     """Our name of a value's element type; GraphError for one the runtime does not hold."""
     kind = dtype(value)
-    if kind not in _DTYPES:
+    if kind not in NAMES:
         raise GraphError(
-            f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(NUMPY_DTYPES)}"
+            f"value {value.name!r} has element type {kind}; the runtime holds {', '.join(NAMES.values())}"
         )
-    return _DTYPES[kind]
+    return NAMES[kind]
 
 
 class GraphLowering:
@@ -99,7 +90,7 @@ class GraphLowering:
                 return self._widened(array, label)
             assert self._node is not None
             self.kept_f32.append(f"{where(self._node)} {label} {list(array.shape)}: {reason}")
-        kind = _DTYPES[ir.DataType.from_numpy(array.dtype)]
+        kind = NAMES[ir.DataType.from_numpy(array.dtype)]
         strides, offset = dense_strides(array.shape), self.weights.add(array)
         self.constants.append(Tensor(label, kind, array.shape, strides, "weights", offset))
         return Const(len(self.constants) - 1)

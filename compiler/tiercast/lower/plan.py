@@ -7,18 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import xxhash
 
+from tiercast.ir.dtypes import NAMES
+
 ALIGNMENT_BYTES = 64
 
 # The element types the runtime holds, in the order of package.fbs's DType.
-NUMPY_DTYPES: dict[str, np.dtype] = {
-    "f32": np.dtype(np.float32),
-    "f16": np.dtype(np.float16),
-    "s8": np.dtype(np.int8),
-    "u8": np.dtype(np.uint8),
-    "s32": np.dtype(np.int32),
-    "s64": np.dtype(np.int64),
-    "bool": np.dtype(np.bool_),
-}
+NUMPY_DTYPES: dict[str, np.dtype] = {name: kind.numpy() for kind, name in NAMES.items()}
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.dtypes import NAMES
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
-
-_HELD = (
-    ir.DataType.FLOAT,
-    ir.DataType.FLOAT16,
-    ir.DataType.INT8,
-    ir.DataType.UINT8,
-    ir.DataType.INT32,
-    ir.DataType.INT64,
-    ir.DataType.BOOL,
-)
 
 
 class Cast(Op):
@@ -48,7 +39,7 @@ class Cast(Op):
         (x,) = node.inputs
         assert x is not None
         target = ir.DataType(int(attr(node, "to")))
-        unknown = [str(kind) for kind in (dtype(x), target) if kind not in _HELD]
+        unknown = [str(kind) for kind in (dtype(x), target) if kind not in NAMES]
         if unknown:
             raise GraphError(f"{where(node)}: the runtime holds no {', '.join(unknown)}")
         return [(target, shape(x))]

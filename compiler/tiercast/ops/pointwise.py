@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.dtypes import BY_NAME, NAMES, ONLY_MOVED, WHOLE
 from tiercast.ops.layouter import Layouter, Perm
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.program import (
@@ -27,18 +28,6 @@ from tiercast.ops.program import (
 from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
 
 __all__ = ["Instruction", "Pointwise", "fits", "inline", "input_count", "parse", "rename", "text"]
-
-KINDS = {
-    ir.DataType.FLOAT: "f32",
-    ir.DataType.FLOAT16: "f16",
-    ir.DataType.INT8: "s8",
-    ir.DataType.UINT8: "u8",
-    ir.DataType.INT32: "s32",
-    ir.DataType.INT64: "s64",
-    ir.DataType.BOOL: "bool",
-}
-_DTYPES = {name: kind for kind, name in KINDS.items()}
-_WHOLE = ("s8", "u8", "s32", "s64")
 
 
 class Pointwise(Op):
@@ -83,12 +72,12 @@ class Pointwise(Op):
             ) from None
         kinds = _kinds(node)
         kind = result_kind(program, ["f32" if item == "f16" else item for item in kinds])
-        return [(_DTYPES["f16" if kind == "f32" and "f16" in kinds else kind], tuple(dims))]
+        return [(BY_NAME["f16" if kind == "f32" and "f16" in kinds else kind], tuple(dims))]
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One `pointwise` call: integer programs in 64 bits, all others in f32 (which holds truth values
         exactly)."""
-        whole = any(kind in _WHOLE for kind in _kinds(node))
+        whole = any(kind in WHOLE for kind in _kinds(node))
         params = encode(parse(attr(node, "program")), whole)
         half = ir.DataType.FLOAT16 in {
             dtype(value) for value in (*node.inputs, *node.outputs) if value is not None
@@ -102,11 +91,10 @@ def _kinds(node: ir.Node) -> list[str]:
     kinds: list[str] = []
     for value in node.inputs:
         assert value is not None
-        if dtype(value) not in KINDS:
-            raise GraphError(
-                f"{where(node)}: dtype {dtype(value)} of {value.name!r} is not one of {', '.join(_DTYPES)}"
-            )
-        kinds.append(KINDS[dtype(value)])
+        if dtype(value) not in NAMES or dtype(value) in ONLY_MOVED:
+            taken = ", ".join(name for kind, name in NAMES.items() if kind not in ONLY_MOVED)
+            raise GraphError(f"{where(node)}: {value.name!r} is {dtype(value)}; {taken} can be computed with")
+        kinds.append(NAMES[dtype(value)])
     return kinds
 
 
@@ -209,6 +197,10 @@ def _with(op: str, **defaults: float) -> Builder:
 
 def _mod(node: ir.Node, operands: Sequence[str]) -> Lines:
     return [" ".join(["fmod" if attr(node, "fmod", 0) else "mod", *operands])]
+
+
+def _shift(node: ir.Node, operands: Sequence[str]) -> Lines:
+    return [" ".join([f"shift_{attr(node, 'direction').lower()}", *operands])]
 
 
 def _pow(node: ir.Node, operands: Sequence[str]) -> Lines:
@@ -377,6 +369,11 @@ ONNX: dict[str, Builder] = {
             "IsNaN",
         ]
     },
+    "BitwiseAnd": _plain("bit_and"),
+    "BitwiseOr": _plain("bit_or"),
+    "BitwiseXor": _plain("bit_xor"),
+    "BitwiseNot": _plain("bit_not"),
+    "BitShift": _shift,
     "LessOrEqual": _plain("less_equal"),
     "GreaterOrEqual": _plain("greater_equal"),
     "HardSwish": _plain("hard_swish"),

@@ -46,6 +46,11 @@ _BINARY = frozenset(
         "leaky_relu",
         "elu",
         "thresholded_relu",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "shift_left",
+        "shift_right",
     ]
 )
 _TRUTH = frozenset(

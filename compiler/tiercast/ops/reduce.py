@@ -7,6 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
+from tiercast.ir.dtypes import NAMES, ONLY_MOVED
 from tiercast.ops.copy import optional_ints
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
@@ -71,8 +72,11 @@ class Reduce(Op):
         """One `reduce` call."""
         (x,) = node.inputs
         assert x is not None
-        if dtype(x) in (ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
-            raise GraphError(f"{where(node)}: dtype {dtype(x)} is not reduced; cast to f32 first")
+        ordered = dtype(x) == ir.DataType.UINT64 and attr(node, "kind") in ("max", "min", "mean")
+        if dtype(x) in ONLY_MOVED or ordered:
+            raise GraphError(
+                f"{where(node)}: {attr(node, 'kind')} of {NAMES[dtype(x)]} is not computed; cast to f32 first"
+            )
         row = low.choose(real_row("reduce", x) if dtype(x) in REALS else "reduce_s64s64")
         mask = sum(1 << int(axis) for axis in set(attr(node, "axes")))
         low.call(node, row, [x], list(node.outputs), {"axes": mask, "kind": attr(node, "kind")})

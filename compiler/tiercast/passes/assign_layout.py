@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.ir import domain
+from tiercast.ir.dtypes import NAMES, ONLY_MOVED
 from tiercast.ir.edit import remove_dead
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.report import PassReport, label, name_of, operator_of
@@ -75,6 +76,7 @@ def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
         _refuse(node, str(error), error)
         layout.leave_gap(node, operator_of(node))
         return
+    _check_widths(node, layout.nodes[before:])
     made = ", ".join(item.op_type for item in layout.nodes[before:])
     report.apply(node, made or "no step")
 
@@ -88,6 +90,16 @@ def _refuse(node: ir.Node, text: str, cause: GraphError | None = None) -> None:
 
 def _refusal(node: ir.Node, rule: str, behind: str = "") -> Refusal:
     return Refusal(operator_of(node), name_of(node), rule, node.outputs[0].name or "", behind)
+
+
+def _check_widths(node: ir.Node, made: list[ir.Node]) -> None:
+    """GraphError where an op would compute in less precision than its f64 operands have."""
+    for item in made if node.op_type != "Cast" else ():
+        source = item.inputs[0] if item.op_type == "Cast" else None
+        if source is not None and source.dtype in ONLY_MOVED:
+            rule = f"it computes in {NAMES[source.dtype]}, which nothing here does"
+            _refuse(node, f"{rule}; cast its operands to f32 in the model")
+            return
 
 
 def _outputs(graph: ir.Graph, layout: Layouter) -> list[ir.Value]:

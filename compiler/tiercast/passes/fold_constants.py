@@ -102,6 +102,8 @@ def _of_constants(node: ir.Node, graph: ir.Graph, at_run_time: set[ir.Node]) -> 
     """Whether all that the node reads is known; Identity keeps a constant apart from the output it is."""
     if node.op_type == "Identity" and node.outputs[0].is_graph_output() and array(node.inputs[0]) is not None:
         return False
+    if any(value.dtype == ir.DataType.BFLOAT16 for value in node.outputs):  # onnxruntime hands none over
+        return False
     sources = [value for value in node.inputs if value is not None]
     known = all(value.producer() not in at_run_time and value not in graph.inputs for value in sources)
     return known or (node.op_type in ("Shape", "Size") and static_shape(sources[0]) is not None)
@@ -119,7 +121,7 @@ def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[
     }
     outside = [value for value in read - made if value.const_value is None or value in heavy]
     ports = [
-        onnx.helper.make_tensor_value_info(v.name or "", int(v.dtype or 1), static_shape(v)) for v in outside
+        onnx.helper.make_tensor_value_info(v.name or "", int(_kind_of(v)), static_shape(v)) for v in outside
     ]
     part = onnx.helper.make_graph(
         [ir.to_proto(node) for node in nodes],
@@ -151,7 +153,13 @@ def _known_or_zeros(value: ir.Value) -> np.ndarray:
     """A constant's array. What is read from outside and is none is only asked for its shape."""
     if value.const_value is not None:
         return value.const_value.numpy()
-    return np.zeros(static_shape(value) or (), (value.dtype or ir.DataType.FLOAT).numpy())
+    return np.zeros(static_shape(value) or (), np.float32)
+
+
+def _kind_of(value: ir.Value) -> ir.DataType:
+    """A constant's dtype; of the others none, and onnxruntime takes not all of them, so f32 stands for it."""
+    known = value.const_value is not None and value.dtype is not None
+    return value.dtype if known and value.dtype is not None else ir.DataType.FLOAT
 
 
 def _adopt(model: ir.Model, proto: onnx.ModelProto, weights: Weights) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 import onnx_ir.passes.common as onnx_ir_passes
-from onnx import inliner
 
-from tiercast.ir.composites import add_default_attributes, has_body
+from tiercast.ir.composites import has_body, inline_bodies
 from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport
 from tiercast.ir.shapes import infer_shapes
@@ -61,13 +60,9 @@ def _is_composite(node: ir.Node, is_known: Callable[[str], bool]) -> bool:
 
 
 def _expand(model: ir.Model, op_types: set[str]) -> None:
-    proto = ir.to_proto(model)
-    for node in proto.graph.node:
-        if node.op_type in op_types and node.domain == "":
-            add_default_attributes(node, _HUB_OPSET)
-    names = [("", op_type) for op_type in sorted(op_types)]
-    proto = inliner.inline_selected_functions(proto, names, inline_schema_functions=True)
-    del proto.functions[:]
+    proto = inline_bodies(
+        ir.to_proto(model), lambda node: node.domain == "" and node.op_type in op_types, _HUB_OPSET
+    )
     expanded = ir.from_proto(infer_shapes(proto))
     onnx_ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(expanded)
     model.graph = expanded.graph

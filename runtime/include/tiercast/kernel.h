@@ -27,7 +27,23 @@ enum {
   TC_KERNEL_IN_PLACE = 1,  // an output may be exactly the view of an input; without it, no output shares a byte with an input
 };
 
-typedef enum tc_dtype { TC_F32 = 0, TC_F16 = 1, TC_S8 = 2, TC_U8 = 3, TC_S32 = 4, TC_S64 = 5, TC_BOOL = 6, TC_DTYPE_COUNT } tc_dtype;
+// f64 and bf16 are moved and converted, nothing computes with them.
+typedef enum tc_dtype {
+  TC_F32 = 0,
+  TC_F16 = 1,
+  TC_S8 = 2,
+  TC_U8 = 3,
+  TC_S32 = 4,
+  TC_S64 = 5,
+  TC_BOOL = 6,
+  TC_S16 = 7,
+  TC_U16 = 8,
+  TC_U32 = 9,
+  TC_U64 = 10,
+  TC_F64 = 11,
+  TC_BF16 = 12,
+  TC_DTYPE_COUNT
+} tc_dtype;
 
 // What a CPU has. A kernel row `needs` a set of these; names in kernels.toml are these without the prefix, in lower case.
 typedef enum tc_cpu_feature {
