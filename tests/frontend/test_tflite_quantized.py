@@ -13,7 +13,8 @@ import tflite
 from tests.frontend.tflite_writer import KINDS, Graph, write
 from tiercast.errors import ModelError
 from tiercast.frontend import load, reference
-from tiercast.pipeline import compile
+from tiercast.package.file import write_package
+from tiercast.pipeline import compile, compile_plan
 from tiercast.session import Session
 
 SAME = tflite.Padding.SAME
@@ -194,6 +195,24 @@ def test_hard_swish_gives_the_very_integers_of_litert(seed: int) -> None:
     data, every = write(graph), np.arange(-128, 128).astype(np.int8)[None]
     got = reference(load(data))[1]({"x": every})[0]
     np.testing.assert_array_equal(got, reference(data)[1]({"x": every})[0])
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(("kind", "table"), [("ADD", "AddOptions"), ("MUL", "MulOptions")])
+def test_a_quantized_constant_gives_the_very_integers_of_litert(
+    kind: str, table: str, tmp_path: Path
+) -> None:
+    """As batch norms that follow no convolution leave them: one constant for each channel."""
+    pytest.importorskip("ai_edge_litert")
+    model = Model(np.int8)
+    stored = model.random.integers(-128, 128, (1, 1, 1, 16)).astype(np.int8)
+    constant = model.graph.constant(stored, scales=[0.0137], zeros=[-11])
+    model.graph.op(kind, [model.input(), constant], [model.output(0.031)], table)
+    data, feeds = write(model.graph), model.feeds()
+    done = compile_plan(data)
+    assert [step.op for step in done.plan.steps] == ["lookup_anyany"]
+    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
+    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
 
 
 def test_scales_and_zero_points_are_kept() -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import static_shape
 from tiercast.passes.evaluate import evaluate
 from tiercast.passes.quantization import BYTES, Quantization, behind, dequantized, real_constant
+from tiercast.passes.quantized_constants import with_constant
 
 # Each element of the result comes of the same element of the operands, and no attribute names an axis.
 _ELEMENTWISE = frozenset(
@@ -103,9 +104,12 @@ def lookup_table(region: Region, result: ir.Value, how: Quantization) -> tuple[n
     )
     along = [256, *(dims[at] if at == axis else 1 for at in range(len(dims)))]
     fed = np.broadcast_to(values.reshape([256, *[1] * len(dims)]), along)
-    given = {real: fed, **{other: fed for other, _ in others}, **region.constants}
-    made = evaluate(region.nodes, given, result) if region.nodes else fed
-    table = how.quantize(np.broadcast_to(made, along)).reshape(256, -1)
+    whole = with_constant(region.nodes[0], real, how) if len(region.nodes) == 1 else None
+    if whole is None:
+        given = {real: fed, **{other: fed for other, _ in others}, **region.constants}
+        whole = how.quantize(evaluate(region.nodes, given, result) if region.nodes else fed)
+    whole = whole.reshape(256, *[1] * (len(along) - whole.ndim), *whole.shape[1:])
+    table = np.broadcast_to(whole, along).reshape(256, -1)
     return (table[:, 0], None) if axis is None else (np.ascontiguousarray(table.T), axis)
 
 
