@@ -18,7 +18,14 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-SIZES = {"InceptionV3": 96, "Xception": 96, "NASNetMobile": 96, "MobileNetV2": 96}
+SIZES = {
+    "InceptionV3": 160,
+    "Xception": 96,
+    "NASNetMobile": 96,
+    "MobileNetV2": 96,
+    "ResNet50V2": 96,
+    "DenseNet121": 96,
+}
 SIZE = 64
 IN_PIXELS = ("MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny")
 
@@ -29,7 +36,7 @@ def main(net: str, form: str, path: Path) -> None:
     model = build(net)
     random = np.random.default_rng(0)
     draw_weights(model, random)
-    pictures = [_example(model, net, random) for _ in range(6)]
+    pictures = [_example(model, net, random) for _ in range(8)]
     settle_statistics(model, np.concatenate(pictures))
     data = convert(model, form, pictures[1:])
     path.write_bytes(data)
@@ -108,12 +115,18 @@ def write_inputs(data: bytes, picture: np.ndarray, path: Path) -> None:
 
 
 def _example(model: keras.Model, net: str, random: np.random.Generator) -> np.ndarray:
-    """Smooth noise, as pictures are: -1..1, or 0..255 for nets that scale it themselves."""
+    """Noise of some grain, contrast and brightness: -1..1, or 0..255 for nets that scale it themselves.
+
+    Pictures that were alike would leave batch norms nothing but small differences to enlarge.
+    """
     dims = (1, *model.inputs[0].shape[1:])
     if len(dims) < 4:
         return random.uniform(-1, 1, dims).astype(np.float32)
-    small = random.uniform(-1, 1, (1, dims[1] // 4, dims[2] // 4, dims[3]))
-    picture = np.repeat(np.repeat(small, 4, axis=1), 4, axis=2) * 0.7 + random.uniform(-0.3, 0.3, dims)
+    grain = int(random.choice([2, 4, 8, 16]))
+    small = random.uniform(-1, 1, (1, dims[1] // grain, dims[2] // grain, dims[3]))
+    large = np.repeat(np.repeat(small, grain, axis=1), grain, axis=2)
+    light = random.uniform(-0.4, 0.4, (1, 1, 1, dims[3]))
+    picture = np.clip(large * random.uniform(0.2, 0.9) + light + random.uniform(-0.1, 0.1, dims), -1, 1)
     return (picture * 127.5 + 127.5 if net in IN_PIXELS else picture).astype(np.float32)
 
 
