@@ -74,7 +74,7 @@ def test_plans_move_no_layouts(file: str, models: Path) -> None:
     done = compile_plan(f"{models}/{file}", inputs={"image": IMAGE})
     found = [node.op_type for node in done.model.graph]
     assert "Copy" not in found and found.count("Resize2d") == 2  # and repeated pixels are an enlargement
-    assert found.count("Conv2d") + found.count("DepthwiseConv2d") == 5  # batch norms are folded
+    assert found.count("Conv2d") + found.count("DepthwiseConv2d") == 6  # batch norms are folded
     assert found.count("Pointwise") == 1  # the squeeze-excite block's product with gelu behind it
 
 

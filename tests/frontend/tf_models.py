@@ -42,6 +42,7 @@ def vision() -> Any:
     s = layers.GlobalAveragePooling2D(keepdims=True)(x)
     s = layers.Conv2D(8, 1, activation="hard_sigmoid")(layers.Conv2D(4, 1, activation="relu")(s))
     x = layers.Activation("gelu")(layers.Multiply()([x, s]))
+    x = layers.Conv2D(8, 3, groups=4, padding="same")(x)  # a function meant for XLA
     up = layers.UpSampling2D(2, interpolation="bilinear")(x)
     up = layers.Concatenate()([up, layers.UpSampling2D(2)(x)])
     mask = layers.Conv2D(2, 1, activation="softmax", name="mask")(up)

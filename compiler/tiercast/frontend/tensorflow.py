@@ -260,6 +260,10 @@ def convert(program: Program, shapes: Mapping[str, Sequence[int]]) -> onnx.Model
     try:
         with failures():
             frozen = tf_loader.from_function(function, inputs, outputs)
+            if _allow_inlining(frozen):
+                with tf.Graph().as_default():
+                    tf.import_graph_def(frozen, name="")
+                    frozen = tf_loader.tf_optimize(inputs, outputs, frozen)
     except Exception as error:  # grappler's and freezing's
         raise ModelError(
             f"{program.origin}: TensorFlow can't freeze the model: {_first_line(error)}"
@@ -268,6 +272,16 @@ def convert(program: Program, shapes: Mapping[str, Sequence[int]]) -> onnx.Model
         tf.import_graph_def(frozen, name="")
         made: onnx.ModelProto = to_onnx(graph, inputs, outputs, names, program.origin)
         return made
+
+
+def _allow_inlining(frozen: Any) -> bool:
+    """Takes off the marks that keep TensorFlow from inlining functions meant for XLA (Keras' grouped
+    convolutions); whether there were any.
+    """
+    functions = frozen.library.function
+    marked = [*frozen.node, *functions, *(node for item in functions for node in item.node_def)]
+    marks = ("_XlaMustCompile", "_noinline")
+    return any([item.attr.pop(mark, None) is not None for item in marked for mark in marks])
 
 
 def _unique(names: Sequence[str]) -> list[str]:
