@@ -34,7 +34,7 @@ BLOCK_BYTES = 32768  # gathered pixels of a block stay in the second-level cache
 BLOCK_PIXELS = (12, 192)
 SLACK_BYTES = 64  # QCONV_SLACK of the kernels
 # Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them.
-_PANELS = {"avx512vnni": (64, 16), "neondot": (8, 4), "neon": (8, 4)}
+_PANELS = {"avx512vnni": (64, 16), "avx2": (8, 8), "neondot": (8, 4), "neon": (8, 4)}
 
 
 class QuantizedConv2d(Op):
