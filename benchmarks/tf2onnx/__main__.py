@@ -39,6 +39,7 @@ MODULES = ["test_backend", *RECURRENT, "test_cond", "test_loops"]
 STATUSES = ("passed", "wrong", "refused", "broken", "skipped")
 # Classes that are asked for, by parts of the tests' names; the first that matches counts.
 CLASSES = {
+    "random, strings, sets, tables": r"random|multinomial|string|set_|hashtable|unique|ragged|sparse",
     "volumes": r"conv3d|Conv3D|pool3d|space3d|_3d",
     "quantization": r"qdq|quant",
     "convolution": r"conv|Conv",
@@ -46,7 +47,6 @@ CLASSES = {
     "images": r"resize|_pad|depth|space_to|to_space|crop|adjust|extract_image|max_suppression|as_nchw",
     "normalisation": r"norm|lrn",
     "activation": r"relu|elu|tanh|softmax|softplus|softsign|hardswish|sigmoid|erf$|clip_by",
-    "random, strings, sets, tables": r"random|multinomial|string|set_|hashtable|unique|ragged|sparse",
 }
 ASKED = ("convolution", "pooling", "images", "normalisation", "activation", "recurrent")
 app = typer.Typer(add_completion=False)
