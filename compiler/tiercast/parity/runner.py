@@ -18,7 +18,7 @@ from tiercast.ir.report import name_of
 from tiercast.lower.lowering import dtype_name
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port
 from tiercast.ops.registry import shape
-from tiercast.package.file import write_package
+from tiercast.package.file import encode
 from tiercast.parity.difference import TOLERANCES, allowed_difference
 
 Arrays = Mapping[str, np.ndarray]
@@ -170,7 +170,9 @@ class PlanRunner:
         self._folder = tempfile.TemporaryDirectory(prefix="tiercast-side-")
         if file is None:
             path = Path(self._folder.name) / "side.tcpkg"
-            file = (write_package(plan, path) if write is None else write(path)), 0
+            if write is None:
+                path.write_bytes(encode(plan))  # gone in a moment: no need to wait for the disk
+            file = path if write is None else write(path), 0
         self._path, self._bucket = file
 
     @property

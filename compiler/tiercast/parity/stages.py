@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
@@ -93,9 +94,8 @@ class Stages:
         self, done: Compilation, label: str, target: str, cpu: str | None = None, portable: bool = False
     ) -> PlanRunner:
         done.extras = extras_of(done, self._custom)
-        return PlanRunner(
-            done.plan, label, target, cpu, portable, write=lambda path: write_compilation(done, path)
-        )
+        write = None if done.extras is None else partial(write_compilation, done)
+        return PlanRunner(done.plan, label, target, cpu, portable, write=write)
 
 
 def is_onnx_stage(stage: str) -> bool:
