@@ -122,6 +122,9 @@ class Scope:
         have, first = self._first(index)
         wanted = tuple(perm) if perm is not None else tuple(range(len(have)))
         forms = self._forms[index]
+        if len(wanted) != len(have):
+            name = self.tensor(index).name
+            raise ModelError(f"tensor {name!r} has {len(have)} dimensions; {len(wanted)} are needed here")
         if wanted not in forms:
             forms[wanted] = self.turned(first, [have.index(axis) for axis in wanted])
         return forms[wanted]

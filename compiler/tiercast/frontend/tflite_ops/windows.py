@@ -216,6 +216,8 @@ def dynamic_update_slice(scope: Scope, op: Operator) -> None:
     x, update, starts_index = op.inputs[:3]
     dims, window = scope.shape(x), scope.shape(update)
     starts = scope.numbers(starts_index, "the place")
+    if not len(starts) == len(dims) == len(window):
+        raise ModelError(f"a window of {window} at {starts} does not fit {dims}")
     starts = [min(max(start, 0), dim - size) for start, dim, size in zip(starts, dims, window, strict=True)]
     value, piece = scope.real(x), scope.real(update)
     for axis in range(len(dims)):
