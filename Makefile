@@ -82,6 +82,9 @@ bench-arm: setup ## instructions of every reference model on AArch64 beside ncnn
 bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
 	$(RUN)/python -m benchmarks.parity
 
+bench-tvm: setup ## kernels that TVM writes beside ours, op by op, CPU time
+	$(RUN)/python -m benchmarks.long_tail
+
 bench-peers: setup ## every reference model against six other engines, 1 and 2 threads, interleaved
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.peers.bench

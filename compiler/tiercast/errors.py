@@ -34,6 +34,7 @@ class UnsupportedError(GraphError):
             f"{origin}{': ' if origin else ''}{len(missing)} operator(s) of the model are not supported:\n"
             + "\n".join(lines)
             + "\nReplace them in the model, or add them as ops of your own (--ops FOLDER, docs/adding.md); "
+            "some TVM can write (--tvm); "
             "`tiercast check` tells the nearest rewrites."
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from tiercast import __version__
 from tiercast.calibration import Batch, measure_ranges, random_batches
 from tiercast.codegen.library import host_library, render_families, with_table
 from tiercast.custom import CustomOps, custom_ops, find_folders
+from tiercast.emission import Emitter, emitter
 from tiercast.errors import UsageError
 from tiercast.extras import Extras, folder_beside, merge, write_extras
 from tiercast.frontend import load
@@ -160,6 +162,7 @@ def compile(
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
     ops: Ops = None,
+    tvm: str | None = None,
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
@@ -179,6 +182,8 @@ def compile(
     records: folder of measured times (`tiercast tune --records`) to use instead of the target's own.
     ops: folders of your own ops (docs/adding.md); their kernels come to lie beside the package, in
     `<model>.kernels/`.
+    tvm: "missing" has TVM write kernels for operators that no op takes, "prefer" also for operators that ours
+    could compute; each is proven against onnxruntime first. They come to lie beside the package too.
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
@@ -193,6 +198,7 @@ def compile(
         dtypes=dtypes,
         check_import=check_import,
         ops=ops,
+        tvm=tvm,
     )
     path = Path(output) if output is not None else Path(f"{_stem(source, done[0].model)}.{target}.tcpkg")
     return write_compilation(done, path)
@@ -225,6 +231,7 @@ def compile_buckets(
     dtypes: Mapping[str, str] | None = None,
     check_import: bool = True,
     ops: Ops = None,
+    tvm: str | None = None,
 ) -> list[Compilation]:
     """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
 
@@ -249,6 +256,7 @@ def compile_buckets(
             dtypes=dtypes,
             check_import=check_import,
             ops=ops,
+            tvm=tvm,
         )
 
     done = [compile_bucket(first_shapes(wanted), check_import)]
@@ -305,6 +313,7 @@ def compile_plan(
     check_import: bool = True,
     ops: Ops = None,
     until: str | None = None,
+    tvm: str | None = None,
 ) -> Compilation:
     """Like `compile`, without writing and for one choice of shapes.
 
@@ -316,7 +325,9 @@ def compile_plan(
     """
     chosen = resolve(target)
     check_precision(precision, chosen)
-    with custom_ops(find_folders(ops)) as custom:
+    with ExitStack() as stack:
+        custom = stack.enter_context(custom_ops(find_folders(ops)))
+        by_tvm = stack.enter_context(emitter(chosen, tvm)) if tvm is not None else None
         shapes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
         model = load(source, shapes, dtypes=dtypes, check_import=check_import)
         check(model, "loaded")
@@ -327,6 +338,8 @@ def compile_plan(
         for stage in _stages_until(until):
             if stage.run is move_quantization and precision == "f16":
                 _request_half(done, calibrate)
+            if stage.run is assign_layout and by_tvm is not None:
+                done.reports.append(by_tvm.take_regions(done.model))
             _run_stage(stage, done, watch)
         if until is not None:
             return done
@@ -349,18 +362,20 @@ def compile_plan(
         done.plan.facts["precision"] = precision
         done.plan.facts |= done.decisions.facts()
         done.plan.facts |= integer_facts(done.reports)
-        done.extras = extras_of(done, custom)
+        done.extras = extras_of(done, custom, by_tvm)
         return done
 
 
-def extras_of(done: Compilation, custom: Sequence[CustomOps]) -> Extras | None:
-    """The code of the custom kernel families that the plan calls; its facts name the kernels."""
+def extras_of(done: Compilation, custom: Sequence[CustomOps], by_tvm: Emitter | None = None) -> Extras | None:
+    """The code of the kernels that the plan calls and that are not ours; its facts name them."""
     called = {step.kernel for step in (*done.plan.prepare, *done.plan.steps)}
     families = [family for item in custom for family in item.families.values()]
     used = [family for family in families if any(row.name in called for row in family.rows)]
-    if not used:
+    parts = [render_families(done.target, used)] if used else []
+    parts += by_tvm.extras(called) if by_tvm is not None else []
+    if not parts:
         return None
-    extras = render_families(done.target, used)
+    extras = with_table(merge(parts))
     done.plan.facts |= extras.facts(called)
     return extras
 

@@ -82,6 +82,13 @@ def command(
         ),
     ] = True,
     ops: Ops = None,
+    tvm: Annotated[
+        bool, typer.Option("--tvm", help="Have TVM write kernels for operators that Tiercast has none for.")
+    ] = False,
+    prefer: Annotated[
+        str | None,
+        typer.Option(metavar="tvm", help="Have TVM write kernels for whatever it can, also beside ours."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report of the compilation here.")] = None,
     json: Json = False,
 ) -> None:
@@ -128,6 +135,7 @@ def command(
             dtypes=parse_dtypes(inputs),
             check_import=check_import,
             ops=ops,
+            tvm=_tvm_mode(tvm, prefer),
         )
         done = buckets[0]
         path = write_compilation(buckets, output or Path(f"{done.plan.facts['model']}.{target}.tcpkg"))
@@ -222,6 +230,12 @@ def summary(done: Compilation) -> dict[str, Any]:
 
 def _precision_report(done: Compilation) -> PassReport:
     return next(report for report in done.reports if report.name == "choose_precision")
+
+
+def _tvm_mode(tvm: bool, prefer: str | None) -> str | None:
+    if prefer not in (None, "tvm"):
+        raise UsageError(f"--prefer {prefer!r} is unknown; it takes tvm")
+    return "prefer" if prefer else "missing" if tvm else None
 
 
 def _save_request(text: str) -> tuple[str, Path]:

@@ -131,11 +131,12 @@ def extra_ops() -> Mapping[str, Op]:
 def legalizers() -> Mapping[str, Op]:
     """ONNX op type, as in `Op.onnx`, -> the Op that legalises it."""
     extra = {onnx_type: op for op in _EXTRA.get().values() for onnx_type in op.onnx}
-    return {**_own_legalizers(), **extra} if extra else _own_legalizers()
+    return {**own_legalizers(), **extra} if extra else own_legalizers()
 
 
 @cache
-def _own_legalizers() -> dict[str, Op]:
+def own_legalizers() -> dict[str, Op]:
+    """The same of the ops of tiercast.ops alone."""
     return {onnx_type: op for op in own_ops().values() for onnx_type in op.onnx}
 
 
