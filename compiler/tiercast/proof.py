@@ -19,7 +19,6 @@ from tiercast.lower.plan import NUMPY_DTYPES
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN
 from tiercast.package.file import write_package
-from tiercast.session import Session
 from tiercast.target import find_target
 from tiercast.text import shape_text
 
@@ -68,7 +67,8 @@ def run_rows(
     folder: Path,
 ) -> dict[str, list[np.ndarray]]:
     """What each row that this machine has makes of the inputs."""
-    from tiercast import _native
+    from tiercast import _native  # here: a cross compilation without TVM needs no native build
+    from tiercast.session import Session
 
     has = frozenset(_native.cpu_features())
     host = dataclasses.replace(find_target("host"), has=has)

@@ -67,6 +67,11 @@ def test_missing_cross_compiler(
     assert not arm["buildable"] and "clang++-19" in arm["missing"]
 
 
+def test_preferring_anything_but_tvm_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["compile", "model.onnx", "--prefer", "ncnn"]) == 2
+    assert "--prefer 'ncnn' is unknown; it takes tvm" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["run", "verify"])
 def test_wrong_input_name(
     capsys: pytest.CaptureFixture[str], model: Path, package: Path, command: str

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tiercast.ir.refusals import Refusal
+from tiercast.emission import EMITTABLE
+from tiercast.ir.refusals import NOT_SUPPORTED, Refusal
 from tiercast.ir.report import PassReport
 from tiercast.kernel import rows_of
 from tiercast.lower.storage import FREE_OPS
@@ -119,9 +120,18 @@ def _missing(refused: Iterable[Refusal]) -> list[Missing]:
         if not item.behind:
             nodes.setdefault((item.op, item.rule), []).append(item.node)
     return [
-        Missing(op, rule, tuple(name for name in names if name), nearest_rewrite(op, rule))
+        Missing(op, rule, tuple(name for name in names if name), _rewrite(op, rule))
         for (op, rule), names in sorted(nodes.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     ]
+
+
+def _rewrite(op: str, rule: str) -> str:
+    by_tvm = (
+        "TVM can write a kernel for it (compile --tvm); or: "
+        if op in EMITTABLE and rule == NOT_SUPPORTED
+        else ""
+    )
+    return by_tvm + nearest_rewrite(op, rule)
 
 
 def _operators(walk: Walk) -> list[OperatorSupport]:
