@@ -4,6 +4,7 @@ for regions of ours. Each is proven against onnxruntime before a plan may call i
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import onnx_ir as ir
 import xxhash
 
 from tiercast import kernel
-from tiercast.codegen.emit import EmittedKernel, Operand, make_kernel
+from tiercast.codegen.emit import EmittedKernel, Operand, isas, make_kernel
 from tiercast.codegen.tvm import Worker
 from tiercast.errors import GraphError, TiercastError, UsageError
 from tiercast.extras import Extras
@@ -153,7 +154,10 @@ class Emitter:
                 wrong = difference(result, want)
                 if wrong:
                     raise GraphError(f"TVM's kernel {row} is wrong in output {index}, {wrong}; refused")
-        self._stack.enter_context(kernel.extended({name: made.family}))
+        # A plan for the target chooses among the rows that its library will have.
+        rows = tuple(row for row in made.family.rows if row.isa in isas(self._target))
+        family = dataclasses.replace(made.family, rows=rows)
+        self._stack.enter_context(kernel.extended({name: family}))
         return made
 
 

@@ -126,12 +126,8 @@ def _missing(refused: Iterable[Refusal]) -> list[Missing]:
 
 
 def _rewrite(op: str, rule: str) -> str:
-    by_tvm = (
-        "TVM can write a kernel for it (compile --tvm); or: "
-        if op in EMITTABLE and rule == NOT_SUPPORTED
-        else ""
-    )
-    return by_tvm + nearest_rewrite(op, rule)
+    by_tvm = op in EMITTABLE and rule == NOT_SUPPORTED
+    return nearest_rewrite(op, rule) + ("; or let TVM write its kernel: compile --tvm" if by_tvm else "")
 
 
 def _operators(walk: Walk) -> list[OperatorSupport]:
