@@ -15,7 +15,7 @@ import onnx_ir as ir
 import xxhash
 
 from tiercast import kernel
-from tiercast.codegen.emit import EmittedKernel, Operand, isas, make_kernel
+from tiercast.codegen.emit import C_TYPES, EmittedKernel, Operand, isas, make_kernel
 from tiercast.codegen.tvm import Worker
 from tiercast.errors import GraphError, TiercastError, UsageError
 from tiercast.extras import Extras
@@ -25,7 +25,6 @@ from tiercast.ir.composites import can_be_split
 from tiercast.ir.edit import static_shape, take_over
 from tiercast.ir.report import PassReport, label
 from tiercast.lower.lowering import dtype_name
-from tiercast.lower.plan import NUMPY_DTYPES
 from tiercast.ops import registry
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import Op, attr, const, dtype, legalizers, own_legalizers, shape
@@ -49,7 +48,7 @@ _OTHERS = frozenset({
     "AveragePool", "BatchNormalization", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "LogSoftmax",
     "MaxPool", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Resize", "Softmax", "SpaceToDepth",
 })  # fmt: skip
-_KINDS = tuple(kind for kind in NUMPY_DTYPES if kind != "f16")
+_KINDS = tuple(C_TYPES)
 _LARGEST_EMBEDDED = 64  # elements of a constant that the code holds; larger ones stay in the package
 _MOST_NODES = 32
 

@@ -21,7 +21,7 @@ from tiercast.text import shape_text
 
 _DEFINITION = re.compile(r"^TVM_DLL int32_t (\w+)\(([^)]*)\) \{$", re.MULTILINE)
 _WORKSPACE = re.compile(r"TVMBackendAllocWorkspace\(\d+, \d+, \(uint64_t\)(\d+)ULL, \d+, \d+\)")
-_C_TYPES = {
+C_TYPES = {
     "f32": "float",
     "s8": "int8_t",
     "u8": "uint8_t",
@@ -78,8 +78,8 @@ def make_kernel(
 ) -> EmittedKernel:
     """The kernel family `name` of an emission. GraphError for element types that the C code can't have."""
     for operand in (*inputs, *outputs):
-        if operand.dtype not in _C_TYPES:
-            raise GraphError(f"TVM's C has no {operand.dtype}; it takes {', '.join(_C_TYPES)}")
+        if operand.dtype not in C_TYPES:
+            raise GraphError(f"TVM's C has no {operand.dtype}; it takes {', '.join(C_TYPES)}")
     op = f"{name}_{inputs[0].dtype if inputs else outputs[0].dtype}{outputs[0].dtype}"
     rows = tuple(_row(name, op, isa, inputs, outputs) for isa in ("avx512", "avx2", "neon", "portable"))
     body, signatures, workspace = _static_functions(emission.source)
@@ -152,7 +152,7 @@ def _calls(
             count = 1
             for dim in out.dims:
                 count *= dim
-            lines.append(f"  memcpy({texts[1]}, {texts[0]}, sizeof({_C_TYPES[out.dtype]}) * {count});")
+            lines.append(f"  memcpy({texts[1]}, {texts[0]}, sizeof({C_TYPES[out.dtype]}) * {count});")
             continue
         cast = ", ".join(f"({kind})({text})" for kind, text in zip(signatures[name], texts, strict=True))
         lines.append(f"  {name}(scratch + {starts[-1]}, {cast});")
@@ -204,4 +204,4 @@ def _check(name: str, inputs: Sequence[Operand], outputs: Sequence[Operand], scr
     )
 
 
-_ENUM = {name: f"TC_{name.upper()}" for name in _C_TYPES}
+_ENUM = {name: f"TC_{name.upper()}" for name in C_TYPES}
