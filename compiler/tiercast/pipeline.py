@@ -50,9 +50,11 @@ from tiercast.passes.fuse_table import fuse_table
 from tiercast.passes.move_quantization import move_quantization
 from tiercast.passes.quantize_operators import quantize_operators
 from tiercast.passes.remove_copies import remove_copies
+from tiercast.passes.remove_empties import remove_empties
 from tiercast.passes.remove_identities import remove_identities
 from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
+from tiercast.passes.unroll_loops import unroll_loops
 from tiercast.passes.widen_halves import widen_halves
 from tiercast.records import Records, find_records
 from tiercast.target import Target, find_target, targets
@@ -99,7 +101,9 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     # ONNX operators, in the model's own memory order
     Stage(widen_halves, "loaded"),
     Stage(fold_constants, "imported"),
+    Stage(unroll_loops, "imported"),
     Stage(split_composites, "imported"),
+    Stage(remove_empties, "imported"),
     Stage(remove_identities, "imported"),
     Stage(fuse_repeat, "imported"),
     Stage(fold_batch_norm, "simplified"),

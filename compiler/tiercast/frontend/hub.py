@@ -14,7 +14,7 @@ from tiercast.frontend.dimensions import fix_dimensions, symbolic_dimensions
 from tiercast.frontend.opset import HUB_OPSET, model_opset, to_hub_opset
 from tiercast.frontend.quantized import expand_quantized, is_quantized
 from tiercast.frontend.shapes import note_symbols
-from tiercast.ir.composites import add_default_attributes, can_be_split, has_body
+from tiercast.ir.composites import add_default_attributes, can_be_split, has_body, inline_bodies
 from tiercast.ir.domain import declare_foreign
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.shapes import infer_shapes
@@ -43,7 +43,7 @@ def to_hub(
     symbols = symbolic_dimensions(proto, apart=weights)
     declare_foreign(proto)
     fix_dimensions(proto, inputs or {}, origin, apart=weights)
-    proto = to_hub_opset(proto, origin)
+    proto = to_hub_opset(_expand_foreign(proto, origin), origin)
     expand_quantized(proto)
     proto = _infer_shapes(proto, origin)
     model = ir.from_proto(proto)
@@ -64,14 +64,32 @@ def _inline(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
         raise ModelError(f"{origin}: its local functions can't be inlined: {error}") from error
 
 
+def _expand_foreign(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:
+    """ONNX's operators of other domains (ai.onnx.preview), by their function bodies."""
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+
+    def wanted(node: onnx.NodeProto) -> bool:
+        return node.domain != "" and has_body(node.op_type, versions.get(node.domain, 1), node.domain)
+
+    if not any(wanted(node) for node in proto.graph.node):
+        return proto
+    try:
+        return inline_bodies(proto, wanted, model_opset(proto, origin))
+    except ModelError as error:
+        raise ModelError(f"{origin}: {error}") from error
+
+
 def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> None:
     opset = model_opset(proto, origin)
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
 
     def supported(node: ir.Node) -> bool:
         if is_quantized(node.domain, node.op_type) or legalizer(node.domain, node.op_type) is not None:
             return True
-        return node.domain == "" and (
-            node.op_type in ("If", "Upsample") or can_be_split(node.op_type, max(opset, HUB_OPSET))
+        if node.domain != "":
+            return has_body(node.op_type, versions.get(node.domain, 1), node.domain)
+        return node.op_type in ("If", "Loop", "Scan", "Upsample") or can_be_split(
+            node.op_type, max(opset, HUB_OPSET)
         )
 
     model = ir.from_proto(proto)

@@ -12,7 +12,10 @@ from onnx import defs, inliner
 from tiercast.errors import ModelError
 from tiercast.ir.shapes import infer_shapes
 
-WITHOUT_BODY = frozenset({"LRN"})  # ONNX defines no body, split_composites knows one
+# ONNX defines no body, split_composites knows one.
+WITHOUT_BODY = frozenset(
+    {"LRN", "Col2Im", "DFT", "Einsum", "EyeLike", "LpPool", "MaxUnpool", "ReverseSequence"}
+)
 _BODIES = "tiercast.bodies"  # a domain that exists only while bodies are inlined
 
 

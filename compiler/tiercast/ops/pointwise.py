@@ -200,6 +200,9 @@ def _mod(node: ir.Node, operands: Sequence[str]) -> Lines:
 
 
 def _shift(node: ir.Node, operands: Sequence[str]) -> Lines:
+    kinds = [NAMES.get(dtype(value), "") for value in node.inputs if value is not None]
+    if kinds[0].startswith("s") and attr(node, "direction") == "RIGHT":
+        raise GraphError(f"{where(node)}: right shifts of signed integers ({kinds[0]}) are not computed")
     return [" ".join([f"shift_{attr(node, 'direction').lower()}", *operands])]
 
 

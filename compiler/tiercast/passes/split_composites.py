@@ -16,6 +16,9 @@ from tiercast.ops.registry import legalizers
 from tiercast.passes.attention import expand_attention
 from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.response_norm import expand_response_norm
+from tiercast.passes.simple_forms import SIMPLE
+from tiercast.passes.unroll_loops import unroll_loops
+from tiercast.passes.unusual_forms import UNUSUAL, is_unusual
 
 _HUB_OPSET = 23
 
@@ -24,21 +27,13 @@ def split_composites(model: ir.Model) -> PassReport:
     """Expands, in place and again until none is left, every operator without a legalisation that has a
     function body.
 
-    Plain attention and LRN go by identities of our own. Bodies compute with shapes, so
+    Plain attention, LRN, Einsum and others go by identities of our own, and so do forms of known operators
+    that no kernel takes. Bodies compute with shapes, so
     constants are folded after them.
     """
     report = PassReport("split_composites")
     known = legalizers()
-    for node in list(model.graph):
-        expand = _IDENTITIES.get(node.op_type) if node.op_type not in known and not node.domain else None
-        if expand is None:
-            continue
-        refusal = expand(node)
-        if refusal is None:
-            report.apply(node, "expanded")
-            erase(model.graph, [node])
-        else:
-            report.refuse(node, refusal)
+    _expand_identities(model, report)
     while True:
         found = [node for node in runtime_nodes(model.graph) if _is_composite(node, known.__contains__)]
         if not found:
@@ -47,11 +42,34 @@ def split_composites(model: ir.Model) -> PassReport:
             report.apply(node, "replaced by its ONNX function body")
         _expand(model, {node.op_type for node in found})
         fold_constants(model)
+        unroll_loops(model)
+
+
+def _expand_identities(model: ir.Model, report: PassReport) -> None:
+    known, before = legalizers(), len(report.applied)
+    for node in list(model.graph):
+        expand = _IDENTITIES.get(node.op_type) if node.op_type not in known and not node.domain else None
+        if node.op_type in UNUSUAL and not node.domain and is_unusual(node):
+            expand = UNUSUAL[node.op_type]
+        if expand is None:
+            continue
+        try:
+            refusal = expand(node)
+        except ValueError as error:
+            refusal = str(error)
+        if refusal is None:
+            report.apply(node, "expanded")
+            erase(model.graph, [node])
+        else:
+            report.refuse(node, refusal)
+    if len(report.applied) > before:
+        fold_constants(model)  # which also infers the new nodes' shapes
 
 
 _IDENTITIES: dict[str, Callable[[ir.Node], str | None]] = {
     "Attention": expand_attention,
     "LRN": expand_response_norm,
+    **SIMPLE,
 }
 
 
