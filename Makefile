@@ -92,7 +92,7 @@ bench-peers: setup ## every reference model against six other engines, 1 and 2 t
 tf2onnx: setup ## run tf2onnx's own tests with our engine in place of onnxruntime
 	$(RUN)/python -m benchmarks.tf2onnx
 
-conformance: setup ## run ONNX's own node tests and write docs/conformance.md
+conformance: setup ## run all of ONNX's own backend tests (2033, minutes) and write docs/conformance.md
 	$(RUN)/python -m tests.conformance.report
 
 zoo: setup ## convert other libraries' architectures, compare each with its framework and write docs/zoo.md
