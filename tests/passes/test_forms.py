@@ -23,8 +23,6 @@ FORMS = {
     "einsum of a diagonal": """(float[3,3,2] x) => (float[2,3] y) { y = Einsum<equation="iij->ji">(x) }""",
     "einsum without a result": """(float[3,2] x, float[2,4] a) => (float[3,4] y)
         { y = Einsum<equation="ij,jk">(x, a) }""",
-    "lp pool": """(float[1,2,8,9] x) => (float[1,2,4,5] y)
-        { y = LpPool<kernel_shape=[3,2], strides=[2,2], pads=[1,0,0,1], p=3>(x) }""",
     "max pool with indices": """(float[1,3,8,9] x) => (float[1,3,4,5] y, int64[1,3,4,5] at)
         { y, at = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,0,1]>(x) }""",
     "antialiased resize": """(float[1,2,12,9] x) => (float[1,2,5,6] y)

@@ -13,9 +13,7 @@ from tiercast.errors import ModelError
 from tiercast.ir.shapes import infer_shapes
 
 # ONNX defines no body, split_composites knows one.
-WITHOUT_BODY = frozenset(
-    {"LRN", "Col2Im", "DFT", "Einsum", "EyeLike", "LpPool", "MaxUnpool", "ReverseSequence"}
-)
+WITHOUT_BODY = frozenset({"LRN", "Col2Im", "DFT", "Einsum", "EyeLike", "MaxUnpool", "ReverseSequence"})
 _BODIES = "tiercast.bodies"  # a domain that exists only while bodies are inlined
 
 

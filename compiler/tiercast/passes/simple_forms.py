@@ -23,18 +23,6 @@ def _eye_like(node: ir.Node) -> str | None:
     return None
 
 
-def _lp_pool(node: ir.Node) -> str | None:
-    """(count · average of |x|^p)^(1/p)."""
-    build, power = Expansion(node), float(option(node, "p", 2))
-    names = ("kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode")
-    kept = {name: node.attributes[name].value for name in names if name in node.attributes}
-    raised = build.op("Pow", build.op("Abs", node.inputs[0]), power)
-    pooled = build.op("AveragePool", raised, count_include_pad=1, **kept)
-    total = build.op("Mul", pooled, float(math.prod(node.attributes["kernel_shape"].as_ints())))
-    build.finish(build.op("Pow", total, 1.0 / power))
-    return None
-
-
 def _reverse_sequence(node: ir.Node) -> str | None:
     """x gathered at length - 1 - t before each sequence's end, at t behind it."""
     build, (x, lengths) = Expansion(node), node.inputs[:2]
@@ -131,7 +119,6 @@ SIMPLE: dict[str, Callable[[ir.Node], str | None]] = {
     "DFT": _dft,
     "Einsum": expand_einsum,
     "EyeLike": _eye_like,
-    "LpPool": _lp_pool,
     "MaxUnpool": _max_unpool,
     "ReverseSequence": _reverse_sequence,
 }
