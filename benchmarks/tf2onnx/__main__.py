@@ -119,10 +119,12 @@ def _class(module: str, name: str) -> str:
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> Table:
-    made = Table("class", *STATUSES)
+    """A row for each class; "bound": passed, but only with some inputs as constants."""
+    made = Table("class", *STATUSES, "bound")
     for kind in [*ASKED, *sorted({row[0] for row in rows} - set(ASKED))]:
         counts = Counter(status for own, _, status, _ in rows if own == kind)
-        made.add_row(kind, *(str(counts[status]) for status in STATUSES))
+        bound = sum(own == kind and status == "passed" and bool(why) for own, _, status, why in rows)
+        made.add_row(kind, *(str(counts[status]) for status in STATUSES), str(bound))
     return made
 
 

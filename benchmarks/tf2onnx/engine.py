@@ -17,25 +17,29 @@ from tiercast.pipeline import compile_plan
 from tiercast.session import Session
 
 
-def run(proto: onnx.ModelProto, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The named outputs, computed for the shapes of `feeds`.
+def run(
+    proto: onnx.ModelProto, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]
+) -> tuple[list[np.ndarray], list[str]]:
+    """The named outputs, computed for the shapes of `feeds`, and the inputs that had to be bound for it.
 
     A static compiler reads shapes, axes and weights when it compiles: where it refuses a model with them as
-    inputs, first its integers, then all inputs but the first are bound as constants. Raises TiercastError.
+    inputs, first its integers, then all inputs but one, the first or another of
+    real numbers, are bound as constants. Raises TiercastError.
     """
     arrays = {name: np.asarray(array) for name, array in feeds.items()}
     fuse_recurrences(proto)
     integers = {name for name, array in arrays.items() if array.dtype.kind in "iu" and array.size <= 64}
-    tries = [set(), integers, set(list(arrays)[1:])]
-    for index, whole in enumerate(tries):
+    open_ones = [name for at, name in enumerate(arrays) if not at or arrays[name].dtype.kind == "f"]
+    tries: list[set[str]] = [set(), integers, *(set(arrays) - {kept} for kept in open_ones)]
+    tries = [whole for index, whole in enumerate(tries) if whole not in tries[:index]]
+    refusals: list[TiercastError] = []
+    for whole in tries:
         try:
-            return _run(
-                _bound(proto, whole, arrays), outputs, {n: a for n, a in arrays.items() if n not in whole}
-            )
-        except TiercastError:
-            if index == len(tries) - 1 or not arrays:
-                raise
-    raise AssertionError
+            free = {name: array for name, array in arrays.items() if name not in whole}
+            return _run(_bound(proto, whole, arrays), outputs, free), sorted(whole)
+        except TiercastError as error:
+            refusals.append(error)
+    raise refusals[min(2, len(refusals) - 1)]  # all but the first, the most that models leave open
 
 
 def _bound(proto: onnx.ModelProto, whole: set[str], arrays: Mapping[str, np.ndarray]) -> onnx.ModelProto:

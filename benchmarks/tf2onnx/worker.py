@@ -14,14 +14,21 @@ OPSET = 18
 
 
 class Outcomes(unittest.TestResult):
-    """Keeps [test, status, reason] of each test; refused models are told apart from wrong results."""
+    """Keeps [test, status, reason] of each test; refused models are told apart from wrong results.
+
+    bound: inputs of the running test that had to be constants; a passed test's reason names them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[tuple[str, str, str]] = []
+        self.bound: set[str] = set()
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        self.bound.clear()
 
     def addSuccess(self, test: unittest.TestCase) -> None:
-        self._keep(test, "passed")
+        self._keep(test, "passed", f"bound: {', '.join(sorted(self.bound))}" if self.bound else "")
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         self._keep(test, "skipped", reason)
@@ -53,7 +60,7 @@ def main(folder: str, module: str, only: str) -> None:
     from benchmarks.tf2onnx.engine import run
     from tiercast.frontend.tf_conversion import HANDLERS
 
-    convert = base_module.process_tf_graph
+    convert, outcomes = base_module.process_tf_graph, Outcomes()
 
     def with_our_handlers(*args: Any, **kwargs: Any) -> Any:
         handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
@@ -63,12 +70,13 @@ def main(folder: str, module: str, only: str) -> None:
 
     def run_backend(self: Any, g: Any, outputs: Any, input_dict: Any, *rest: Any, **more: Any) -> Any:
         del self, rest, more
-        return run(g.make_model("test"), outputs, input_dict)
+        made, bound = run(g.make_model("test"), outputs, input_dict)
+        outcomes.bound |= set(bound)
+        return made
 
     base.run_backend = run_backend
     suite = unittest.defaultTestLoader.loadTestsFromName(module)
     chosen = unittest.TestSuite(test for test in _flat(suite) if only in test.id())
-    outcomes = Outcomes()
     chosen.run(outcomes)
     print(json.dumps(outcomes.rows))
 

@@ -29,6 +29,14 @@ FORMS = {
         { y = Resize<mode="linear", antialias=1>(x, , , sizes) }""",
     "volumetric grid": """(float[2,3,4,5,6] x, float[2,2,3,4,3] g) => (float[2,3,2,3,4] y)
         { y = GridSample<mode="linear", align_corners=1>(x, g) }""",
+    "max pool of doubles": """(float[1,1,4,4] x) => (double[1,1,2,2] y, int64[1,1,2,2] at)
+        { d = Cast<to=11>(x)  y, at = MaxPool<kernel_shape=[2,2], strides=[2,2]>(d) }""",
+    "compress with a known condition": """(float[3,4] x) => (float[3,2] y, float[2] z)
+        { k = Constant<value_ints = [0, 1, 0, 1]>()  b = Cast<to=9>(k)
+          y = Compress<axis=1>(x, b)  z = Compress(x, b) }""",
+    "transpose of nine axes": """(float[6,4,12] x) => (float[12,12,2] y)
+        { a = Constant<value_ints=[2,3,1,2,2,1,2,3,2]>()  b = Constant<value_ints=[12,12,2]>()
+          s = Reshape(x, a)  t = Transpose<perm=[8,0,7,2,3,5,1,4,6]>(s)  y = Reshape(t, b) }""",
     "eye like": """(float[3,5] x) => (float[3,5] y) { e = EyeLike<k=1>(x)  y = Add(x, e) }""",
 }
 
@@ -40,6 +48,48 @@ def test_a_form_gives_what_onnxruntime_gives(tmp_path: Path, name: str) -> None:
     given = feeds(model)
     found = Session(compile(model, output=tmp_path / "m.tcpkg")).run(given)
     for output, wanted in zip(found, run_onnx(model, given), strict=True):
+        np.testing.assert_allclose(found[output], wanted, rtol=1e-4, atol=1e-5)
+
+
+CELLS = {
+    "hard sigmoid both ways": ("LSTM", 2, ["X", "W", "R", "B"], '''direction="bidirectional",
+        activations=["HardSigmoid","Tanh","Tanh","HardSigmoid","Relu","Softsign"],
+        activation_alpha=[0.3, 0.25], activation_beta=[0.4, 0.6]'''),
+    "lengths, clip and peepholes": ("LSTM", 1, ["X", "W", "R", "B", "n", "h", "c", "P"], 'clip=0.5'),
+    "backwards with lengths": ("GRU", 1, ["X", "W", "R", "B", "n", "h"], 'direction="reverse"'),
+    "reset before, other functions": ("GRU", 1, ["X", "W", "R", "B"],
+        'linear_before_reset=1, activations=["Softsign","ScaledTanh"], activation_alpha=[0.5], '
+        "activation_beta=[0.7]"),
+    "leaky": ("RNN", 1, ["X", "W", "R", "", "n"], 'activations=["LeakyRelu"], activation_alpha=[0.1]'),
+    "leaky without lengths": ("RNN", 1, ["X", "W", "R"], 'activations=["Affine"], activation_alpha=[0.1]'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_unusual_recurrent_cells_give_what_onnxruntime_gives(tmp_path: Path, name: str) -> None:
+    cell, sides, operands, attributes = CELLS[name]
+    gates, hidden, random = {"LSTM": 4, "GRU": 3, "RNN": 1}[cell], 3, np.random.default_rng(1)
+    shapes = {
+        "W": (sides, gates * hidden, 4),
+        "R": (sides, gates * hidden, hidden),
+        "B": (sides, 2 * gates * hidden),
+        "P": (sides, 3 * hidden),
+    }
+    weights = {
+        key: random.standard_normal(dims).astype(np.float32)
+        for key, dims in shapes.items()
+        if key in operands
+    }
+    ports = {"X": "float[5,2,4]", "n": "int32[2]", "h": f"float[{sides},2,3]", "c": f"float[{sides},2,3]"}
+    given = ", ".join(f"{kind} {key}" for key, kind in ports.items() if key in operands)
+    states = ["h1", "c1"] if cell == "LSTM" else ["h1"]
+    results = [f"float[5,{sides},2,3] y", *(f"float[{sides},2,3] {state}" for state in states)]
+    text = f"""({given}) => ({", ".join(results)})
+        {{ {", ".join(["y", *states])} = {cell}<hidden_size=3, {attributes}>({", ".join(operands)}) }}"""
+    model = proto(text, opset=20, **weights)
+    fed = {**feeds(model), **({"n": np.array([3, 5], np.int32)} if "n" in operands else {})}
+    found = Session(compile(model, output=tmp_path / "m.tcpkg")).run(fed)
+    for output, wanted in zip(found, run_onnx(model, fed), strict=True):
         np.testing.assert_allclose(found[output], wanted, rtol=1e-4, atol=1e-5)
 
 

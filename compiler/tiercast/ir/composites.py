@@ -13,7 +13,9 @@ from tiercast.errors import ModelError
 from tiercast.ir.shapes import infer_shapes
 
 # ONNX defines no body, split_composites knows one.
-WITHOUT_BODY = frozenset({"LRN", "Col2Im", "DFT", "Einsum", "EyeLike", "MaxUnpool", "ReverseSequence"})
+WITHOUT_BODY = frozenset(
+    {"LRN", "Col2Im", "Compress", "DFT", "Einsum", "EyeLike", "MaxUnpool", "ReverseSequence"}
+)
 _BODIES = "tiercast.bodies"  # a domain that exists only while bodies are inlined
 
 

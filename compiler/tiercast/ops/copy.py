@@ -10,11 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.layouter import Layouter
+from tiercast.ops.layouter import MAX_COPY_AXES, Layouter
 from tiercast.ops.lowering import Lowering, View
 from tiercast.ops.registry import REQUIRED, Op, attr, dense_strides, dtype, shape, where
-
-MAX_AXES = 8
 
 
 class Copy(Op):
@@ -42,7 +40,7 @@ class Copy(Op):
         assert x is not None
         dims, strides, offset = attr(node, "dims"), attr(node, "in_strides"), int(attr(node, "offset"))
         dims_out = tuple(int(dim) for dim in attr(node, "shape"))
-        if len(dims) != len(strides) or len(dims) > MAX_AXES or not _splits(dims, dims_out):
+        if len(dims) != len(strides) or len(dims) > MAX_COPY_AXES or not _splits(dims, dims_out):
             raise GraphError(
                 f"{where(node)}: dims {dims} with strides {strides} do not split {dims_out} in at most 8 axes"
             )

@@ -16,6 +16,8 @@ from tiercast.errors import GraphError
 from tiercast.ir.edit import static_shape
 from tiercast.ops.registry import DOMAIN, const, dense_strides, dtype, ops, shape
 
+MAX_COPY_AXES = 8  # of the kernel `copy`
+
 Perm = tuple[int, ...]
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
 
@@ -130,10 +132,14 @@ class Layouter:
         if moving == sorted(moving):
             return self.alias(physical, dims)
         steps = dense_strides(shape(physical))
-        strides = [steps[axis] for axis in axes]
-        return self.emit(
-            "Copy", [physical], {"dims": dims, "in_strides": strides, "offset": 0, "shape": dims}
-        )[0]
+        kept = [axis for axis in axes if len(dims) <= MAX_COPY_AXES or shape(physical)[axis] != 1]
+        attributes = {
+            "dims": [shape(physical)[axis] for axis in kept],
+            "in_strides": [steps[axis] for axis in kept],
+            "offset": 0,
+            "shape": [shape(physical)[axis] for axis in kept],
+        }
+        return self.alias(self.emit("Copy", [physical], attributes)[0], dims)
 
     def bind(self, value: ir.Value, physical: ir.Value, perm: Sequence[int] | None = None) -> None:
         """Declares that `physical` holds the ONNX value, in `perm` (default: logical order)."""

@@ -23,6 +23,17 @@ def _eye_like(node: ir.Node) -> str | None:
     return None
 
 
+def _compress(node: ir.Node) -> str | None:
+    """What a known condition keeps, gathered."""
+    build, x, kept = Expansion(node), node.inputs[0], array(node.inputs[1])
+    if kept is None:
+        return "its condition is computed, so that the shape of its result is not known"
+    axis = option(node, "axis", None)
+    source = build.reshape(x, -1) if axis is None else x
+    build.finish(build.op("Gather", source, np.flatnonzero(kept).astype(np.int64), axis=axis or 0))
+    return None
+
+
 def _reverse_sequence(node: ir.Node) -> str | None:
     """x gathered at length - 1 - t before each sequence's end, at t behind it."""
     build, (x, lengths) = Expansion(node), node.inputs[:2]
@@ -116,6 +127,7 @@ def _col2im(node: ir.Node) -> str | None:
 
 SIMPLE: dict[str, Callable[[ir.Node], str | None]] = {
     "Col2Im": _col2im,
+    "Compress": _compress,
     "DFT": _dft,
     "Einsum": expand_einsum,
     "EyeLike": _eye_like,

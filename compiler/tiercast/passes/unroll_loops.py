@@ -130,7 +130,7 @@ class _Unroller:
             if trip == MAX_TRIPS:
                 raise GraphError(f"{_where(node)}: it runs more than {MAX_TRIPS} times, too often to unroll")
             prefix = f"{stem}.{trip}."
-            count = self._constant(f"{prefix}trip", np.int64(trip))
+            count = self._constant(f"{prefix}trip", np.full(_dims(body.input[0]), trip, np.int64))
             condition = going or self._constant(f"{prefix}true", np.bool_(True))
             going, *results = self._inline(body, prefix, [count, condition, *state])
             state = results[:carried]
@@ -209,6 +209,11 @@ def _is_static(port: onnx.ValueInfoProto) -> bool:
     tensor = port.type.tensor_type
     known = port.type.HasField("tensor_type") and tensor.HasField("shape")
     return known and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+
+
+def _dims(port: onnx.ValueInfoProto) -> list[int]:
+    """The shape of a trip's number: [], or [1] in bodies that say so, as runtimes allow."""
+    return [1] * len(port.type.tensor_type.shape.dim)
 
 
 def _text(port: onnx.ValueInfoProto) -> str:

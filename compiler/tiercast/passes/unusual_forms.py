@@ -1,5 +1,5 @@
 """Forms of known operators that no kernel takes, as arithmetic of others: volumetric GridSample, antialiased
-Resize, MaxPool with indices, BatchNormalization in training mode."""
+Resize, MaxPool with indices, BatchNormalization in training mode, recurrent layers with other cells."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from tiercast.ir.edit import array
 from tiercast.passes.expansion import Expansion, known_shape, option
+from tiercast.passes.recurrence import expand_recurrence, is_unusual_recurrence
 
 _HUB_OPSET = 23
 _LARGEST_MATRIX = 1 << 18
@@ -29,6 +30,8 @@ def is_unusual(node: ir.Node) -> bool:
         return bool(option(node, "antialias", 0))
     if node.op_type == "MaxPool":
         return len(node.outputs) > 1 and bool(node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    if node.op_type in ("LSTM", "GRU", "RNN"):
+        return is_unusual_recurrence(node)
     return node.op_type == "BatchNormalization" and bool(option(node, "training_mode", 0))
 
 
@@ -138,6 +141,9 @@ def _max_pool(node: ir.Node) -> str | None:
     """The largest of all taps, and where in x it stood, as ONNX counts: over the whole flattened tensor."""
     build, x = Expansion(node), node.inputs[0]
     dims, out = known_shape(x), known_shape(node.outputs[0])
+    kind = x.dtype if x is not None else None
+    if kind != ir.DataType.FLOAT:  # as Pool2d does
+        x = build.op("Cast", x, to=int(ir.DataType.FLOAT))
     plain = option(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not option(node, "ceil_mode", 0)
     if len(dims) != 4 or not plain:
         return "indices are computed of images, with explicit pads and without ceil_mode"
@@ -160,6 +166,8 @@ def _max_pool(node: ir.Node) -> str | None:
     rows = (np.arange(out[2]) * strides[0] - pads[0]).reshape(-1, 1) * row
     columns = (np.arange(out[3]) * strides[1] - pads[1]) * column
     places = (planes + rows + columns).astype(np.int64)
+    if kind != ir.DataType.FLOAT:
+        most = build.op("Cast", most, to=int(kind or ir.DataType.FLOAT))
     build.finish(most, build.op("Add", build.op("Gather", offsets, best), places))
     return None
 
@@ -189,4 +197,7 @@ UNUSUAL: dict[str, Callable[[ir.Node], str | None]] = {
     "Resize": _resize,
     "MaxPool": _max_pool,
     "BatchNormalization": _batch_norm,
+    "LSTM": expand_recurrence,
+    "GRU": expand_recurrence,
+    "RNN": expand_recurrence,
 }
