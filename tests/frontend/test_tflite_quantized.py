@@ -198,6 +198,24 @@ def test_hard_swish_gives_the_very_integers_of_litert(seed: int) -> None:
 
 
 @pytest.mark.native
+@pytest.mark.parametrize("kind", [np.int8, np.uint8], ids=["int8", "uint8"])
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 2), 2), ((3, 3), 1), ((8, 8), 1)])
+def test_an_average_pool_gives_the_very_integers_of_litert(
+    kind: Any, kernel: tuple[int, int], stride: int, tmp_path: Path
+) -> None:
+    """Halves, which windows of an even number of pixels have, go away from zero; SAME counts no padding."""
+    pytest.importorskip("ai_edge_litert")
+    model = Model(kind)
+    size = {"FilterHeight": kernel[0], "FilterWidth": kernel[1], "StrideH": stride, "StrideW": stride}
+    one("AVERAGE_POOL_2D", "Pool2DOptions", Padding=SAME, **size)(model)
+    data, feeds = write(model.graph), model.feeds()
+    done = compile_plan(data)
+    assert "quantized_pool2d_s8s8" in [step.op for step in done.plan.steps]
+    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
+    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+
+
+@pytest.mark.native
 @pytest.mark.parametrize(("kind", "table"), [("ADD", "AddOptions"), ("MUL", "MulOptions")])
 def test_a_quantized_constant_gives_the_very_integers_of_litert(
     kind: str, table: str, tmp_path: Path

@@ -17,7 +17,8 @@ class QuantizedPool2d(Op):
     """y[N,OH,OW,C] = max, or requantized average, over windows of x s8 [N,H,W,C].
 
     Averages are (sum of x - x_zero) * scale / count + y_zero, halves to even, within low..high; scale is x's
-    over y's. Other attributes as in Pool2d.
+    over y's. rounding away or up: (sum of x - x_zero) / count itself is rounded, halves away from zero or up;
+    the scale is 1. Other attributes as in Pool2d.
     """
 
     onnx = ("QuantizedAveragePool",)
@@ -35,6 +36,7 @@ class QuantizedPool2d(Op):
         "y_zero": 0,
         "low": LOW,
         "high": HIGH,
+        "rounding": "even",
     }
     strided_inputs = True
     strided_outputs = True
@@ -46,7 +48,7 @@ class QuantizedPool2d(Op):
         image = layout.channels_last(x)
         attributes: dict[str, Any] = {
             name: attr(node, name, self.attributes[name])
-            for name in ("scale", "x_zero", "y_zero", "low", "high")
+            for name in ("scale", "x_zero", "y_zero", "low", "high", "rounding")
         }
         if attr(node, "kernel_shape"):
             attributes |= window_attributes(node, layout.shape(x)[2:])
@@ -67,7 +69,7 @@ class QuantizedPool2d(Op):
 
     def lower(self, node: ir.Node, low: Lowering) -> None:
         """One call."""
-        names = ("kind", "kernel", "strides", "pads", "dilations", "count_include_pad", "scale")
+        names = ("kind", "kernel", "strides", "pads", "dilations", "count_include_pad", "scale", "rounding")
         params = {name: attr(node, name) for name in names}
         params |= {"x_zero": check_zero(node, int(attr(node, "x_zero"))), **limits(node)}
         low.call(node, low.choose("quantized_pool2d_s8s8"), list(node.inputs), list(node.outputs), params)

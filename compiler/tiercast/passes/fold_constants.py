@@ -41,6 +41,7 @@ def fold_constants(model: ir.Model) -> PassReport:
     try:
         light, weights = light_proto(model)
         proto, _ = onnxsim.simplify(light, skip_fuse_bn=True, skipped_optimizers=_SKIPPED, certify=False)
+        _restore_metadata(light, proto)
         _adopt(model, proto, weights)
     except Exception as error:  # onnxsim raises RuntimeError, ValueError and onnx's own errors
         report.refused.append(("the whole graph", f"onnxsim can't simplify it: {error}"))
@@ -48,6 +49,15 @@ def fold_constants(model: ir.Model) -> PassReport:
     if model.graph.num_nodes() != before:
         report.applied.append(f"{before} nodes -> {model.graph.num_nodes()}")
     return report
+
+
+def _restore_metadata(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+    """Gives nodes that are still there their metadata again (see `ir/rounding.py`), which onnxsim drops."""
+    known = {node.output[0]: node for node in before.graph.node if node.metadata_props}
+    for node in after.graph.node:
+        old = known.get(node.output[0]) if node.output and not node.metadata_props else None
+        if old is not None and old.op_type == node.op_type:
+            node.metadata_props.extend(old.metadata_props)
 
 
 def compute_constants(model: ir.Model) -> None:

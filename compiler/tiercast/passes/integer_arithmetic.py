@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.ir.edit import array, new_constant, only_user, static_shape
+from tiercast.ir.rounding import AWAY, UP, rounding_of
 from tiercast.passes.integer_operators import PRODUCTS, Emitter, Result, operator_node
 from tiercast.passes.integer_sums import matrix_refusal
 from tiercast.passes.quantization import BYTES, array_behind, behind, real_constant
@@ -121,14 +122,19 @@ def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
         axes = array(node.inputs[1]) if len(node.inputs) > 1 else None
         if axes is None or sorted(int(axis) % 4 for axis in axes.reshape(-1)) != [2, 3]:
             return "ReduceMean: it is over other axes than height and width"
+    attributes |= result.attributes
+    rounding, how = rounding_of(node), result.how
+    same = (how.one_scale, how.signed_zero) == (source[1].one_scale, source[1].signed_zero)
+    if rounding in (AWAY, UP) and same:  # the integers themselves are averaged
+        attributes |= {"rounding": rounding, "scale": 1.0, "x_zero": 0, "y_zero": 0}
     x = into.signed.of(*source)
     pooled = (*dims[:2], 1, 1)
     out = result.node.outputs[0]
     if static_shape(out) == pooled or node.op_type == "AveragePool":
-        into.replace(result, "QuantizedAveragePool", [x], {**attributes, **result.attributes})
+        into.replace(result, "QuantizedAveragePool", [x], attributes)
         return None
     inner = ir.Value(name=f"{out.name}.pooled", shape=ir.Shape(pooled), type=ir.TensorType(ir.DataType.INT8))
-    pool = operator_node("QuantizedAveragePool", [x], {**attributes, **result.attributes}, inner)
+    pool = operator_node("QuantizedAveragePool", [x], attributes, inner)
     into.graph.insert_before(result.node, [pool])
     target = new_constant(into.graph, f"{out.name}.dims", np.asarray(static_shape(out), np.int64))
     made = ir.Value(name=f"{out.name}.s8", shape=out.shape, type=ir.TensorType(ir.DataType.INT8))

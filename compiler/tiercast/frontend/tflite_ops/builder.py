@@ -89,6 +89,11 @@ class Builder:
         self.nodes.append(node)
         return made
 
+    def mark(self, value: Value, key: str, content: str) -> None:
+        """Metadata for the newest node, which made `value`; a constant, which no node makes, gets none."""
+        if value.array is None:
+            self.nodes[-1].metadata_props.add(key=key, value=content)
+
     def output(self, value: Value, name: str) -> Value:
         """The value under a port's name: an Identity, which the compiler removes."""
         made = Value(self.reserve(name), value.shape, value.dtype)

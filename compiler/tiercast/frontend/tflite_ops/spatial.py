@@ -13,6 +13,7 @@ from tiercast.frontend.tflite_ops.builder import Value
 from tiercast.frontend.tflite_ops.file import Operator
 from tiercast.frontend.tflite_ops.scope import CHANNELS_FIRST, Perm, Scope
 from tiercast.frontend.tflite_ops.table import activation, enum_name, options, translates
+from tiercast.ir.rounding import AWAY, ROUNDING, UP
 
 
 def same_pads(extent: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -163,9 +164,18 @@ def pool_2d(scope: Scope, op: Operator) -> None:
         made = emit("MaxPool", [image], **attributes)
     elif op.kind == "AVERAGE_POOL_2D":
         made = emit("AveragePool", [image], **attributes)
+        _mark_rounding(scope, op, made)
     else:
         made = emit("Sqrt", [emit("AveragePool", [emit("Mul", [image, image])], **attributes)])
     scope.put(op.outputs[0], made, CHANNELS_FIRST, activation(chosen))
+
+
+def _mark_rounding(scope: Scope, op: Operator, made: Value) -> None:
+    """LiteRT averages the stored integers themselves: int8 halves go away from zero, uint8 ones up."""
+    x, out = op.inputs[0], op.outputs[0]
+    how = {"INT8": AWAY, "UINT8": UP}.get(scope.tensor(x).kind)
+    if how is not None and scope.quantized(x) is not None and scope.same_scale(x, out):
+        scope.builder.mark(made, ROUNDING, how)
 
 
 def bias_of(scope: Scope, op: Operator, at: int) -> list[Value]:

@@ -1,0 +1,20 @@
+"""How the engine that a quantized model was made for rounds an operator, where that is not ONNX's way.
+
+ONNX's operators cannot say it, so it stands in the node's metadata: without it an operator's result is that
+of the reals, halves to even. Front ends write it, the passes that quantize read it.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+ROUNDING = "tiercast.rounding"  # the key in a node's metadata
+# Of an AveragePool whose input and result have one scale and zero point: the stored integers themselves are
+# averaged, and halves go away from zero, or up.
+AWAY = "away"
+UP = "up"
+
+
+def rounding_of(node: ir.Node) -> str | None:
+    """One of the above; None for ONNX's own way."""
+    return node.metadata_props.get(ROUNDING)
