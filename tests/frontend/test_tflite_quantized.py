@@ -216,7 +216,30 @@ def test_an_average_pool_gives_the_very_integers_of_litert(
 
 
 @pytest.mark.native
-@pytest.mark.parametrize(("kind", "table"), [("ADD", "AddOptions"), ("MUL", "MulOptions")])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8], ids=["int8", "uint8"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_prelu_gives_the_very_integers_of_litert(seed: int, kind: Any, tmp_path: Path) -> None:
+    """In fixed point, whatever the scales; one slope for each channel."""
+    pytest.importorskip("ai_edge_litert")
+    model = Model(kind)
+    model.random = random = np.random.default_rng(seed)
+    stored = (random.integers(-128, 128, (1, 1, 16)) + model.shift).astype(kind)
+    zeros = [int(zero) for zero in random.integers(-60, 60, 3)]
+    slope = model.graph.constant(stored, scales=[random.uniform(0.002, 0.02)], zeros=[zeros[0] + model.shift])
+    scales = random.uniform(0.005, 0.05, 2)
+    x, y = model.input((1, 32, 32, 16), scales[0], zeros[1]), model.output(scales[1], zeros[2])
+    model.graph.op("PRELU", [x, slope], [y])
+    data, feeds = write(model.graph), model.feeds()
+    done = compile_plan(data)
+    assert "lookup_anyany" in [step.op for step in done.plan.steps]
+    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
+    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(
+    ("kind", "table"), [("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")]
+)
 def test_a_quantized_constant_gives_the_very_integers_of_litert(
     kind: str, table: str, tmp_path: Path
 ) -> None:

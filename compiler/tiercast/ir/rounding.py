@@ -13,6 +13,8 @@ ROUNDING = "tiercast.rounding"  # the key in a node's metadata
 # averaged, and halves go away from zero, or up.
 AWAY = "away"
 UP = "up"
+# Of a PRelu of quantized values whose slope is quantized too: 32-bit multipliers and shifts (fixed_point.py).
+FIXED_POINT = "fixed_point"
 
 
 def rounding_of(node: ir.Node) -> str | None:

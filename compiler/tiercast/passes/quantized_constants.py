@@ -7,6 +7,8 @@ import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.ir.edit import array
+from tiercast.ir.fixed_point import scaled
+from tiercast.ir.rounding import FIXED_POINT, rounding_of
 from tiercast.ops.quantized_binary import fixed_point
 from tiercast.passes.quantization import HIGH, LOW, Quantization, behind
 
@@ -14,12 +16,14 @@ _KINDS = {"Add": 1, "Sub": -1, "Mul": 0}
 
 
 def with_constant(node: ir.Node, real: ir.Value, how: Quantization) -> np.ndarray | None:
-    """s8 results [256, ...] of `real`, by the bits of its s8 form, plus, minus or times a quantized constant.
+    """s8 results [256, ...] of `real`, by the bits of its s8 form, plus, minus or times a quantized constant;
+    or of a PRelu that is marked to be in fixed point, whose slope it is.
 
     The trailing axes are the constant's, broadcast from the right. how: the result's quantization. None for
     other nodes, constants that are not quantized alike everywhere, and scales beyond fixed point.
     """
-    if node.op_type not in _KINDS or len(node.inputs) != 2 or real not in node.inputs:
+    parametric = node.op_type == "PRelu" and rounding_of(node) == FIXED_POINT and node.inputs[0] is real
+    if not (node.op_type in _KINDS or parametric) or len(node.inputs) != 2 or real not in node.inputs:
         return None
     sides = [behind(value) for value in node.inputs]
     first, second = sides
@@ -36,14 +40,25 @@ def with_constant(node: ir.Node, real: ir.Value, how: Quantization) -> np.ndarra
     a, b = (whole - side[1].signed_zero for whole, side in zip(pair, (first, second), strict=True))
     scales = (first[1].one_scale, second[1].one_scale, how.one_scale)
     if node.op_type == "Mul":
-        wide = np.rint((a * b).astype(np.float32) * np.float32(scales[0] * scales[1] / scales[2]))
+        wide: np.ndarray | None = np.rint(
+            (a * b).astype(np.float32) * np.float32(scales[0] * scales[1] / scales[2])
+        )
     else:
-        sum_of = _sum(node, a, b, scales)
-        if sum_of is None:
-            return None
-        wide = sum_of
+        wide = _parametric(a, b, scales) if parametric else _sum(node, a, b, scales)
+    if wide is None:
+        return None
     whole: np.ndarray = np.clip(wide + how.signed_zero, LOW, HIGH).astype(np.int8)
     return whole
+
+
+def _parametric(
+    x: np.ndarray, slope: np.ndarray, scales: tuple[np.float32, np.float32, np.float32]
+) -> np.ndarray | None:
+    """As TensorFlow Lite's reference_ops::BroadcastPrelu4DSlow; None beyond its 32 bits."""
+    with np.errstate(all="ignore"):
+        plain = scaled(x, scales[0] / scales[2])
+        sloped = scaled(x * slope, scales[0] * scales[1] / scales[2])
+    return None if plain is None or sloped is None else np.where(x >= 0, plain, sloped)
 
 
 def _sum(

@@ -11,6 +11,7 @@ from tiercast.frontend.tflite_ops.file import NUMPY, Operator, Quantization
 from tiercast.frontend.tflite_ops.scope import Scope
 from tiercast.frontend.tflite_ops.table import translates
 from tiercast.frontend.tflite_ops.unary import np_to_onnx
+from tiercast.ir.fixed_point import rounded_shift
 
 _SHORT = (-(1 << 15), (1 << 15) - 1)
 
@@ -45,10 +46,10 @@ def hard_swish_table(source: Quantization, result: Quantization, kind: np.dtype[
     relu = _rounded_high_product(relu, relu_scale)
     if relu_exponent > 0:
         relu = np.clip(relu << 1, *_SHORT)
-    relu = (_rounded_shift(relu, -relu_exponent) + (1 << 15)) >> 1
+    relu = (rounded_shift(relu, -relu_exponent) + (1 << 15)) >> 1
     product = relu * _rounded_high_product(wide, scale)
     high = np.sign(product) * (np.abs(product) >> 15)  # towards zero
-    made = _rounded_shift(high, -exponent) + int(result.zeros[0])
+    made = rounded_shift(high, -exponent) + int(result.zeros[0])
     table: np.ndarray = np.clip(made, info.min, info.max).astype(kind)
     return table
 
@@ -68,13 +69,3 @@ def _rounded_high_product(values: np.ndarray, factor: int) -> np.ndarray:
     rounded = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
     high: np.ndarray = np.clip(np.sign(rounded) * (np.abs(rounded) >> 15), *_SHORT)
     return high
-
-
-def _rounded_shift(values: np.ndarray, bits: int) -> np.ndarray:
-    """values / 2^bits, rounded to the nearest, halves away from zero; values themselves for bits <= 0."""
-    if bits <= 0:
-        return values
-    mask = (1 << bits) - 1
-    up = (values & mask) > (mask >> 1) + (values < 0)
-    shifted: np.ndarray = (values >> bits) + up
-    return shifted

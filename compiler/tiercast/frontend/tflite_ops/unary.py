@@ -9,6 +9,7 @@ from tiercast.errors import ModelError
 from tiercast.frontend.tflite_ops.file import NUMPY, Operator
 from tiercast.frontend.tflite_ops.scope import Scope
 from tiercast.frontend.tflite_ops.table import enum_name, options, translates
+from tiercast.ir.rounding import FIXED_POINT, ROUNDING
 
 _PLAIN = {
     "ABS": "Abs",
@@ -69,7 +70,10 @@ def prelu(scope: Scope, op: Operator) -> None:
     x, slope = op.inputs[:2]
     perm = scope.perm(x)
     operands = [scope.real(x, perm), scope.aligned(slope, perm)]
-    scope.put(op.outputs[0], scope.builder.emit("PRelu", operands), perm)
+    made = scope.builder.emit("PRelu", operands)
+    if scope.quantized(x) is not None and scope.quantized(slope) is not None:
+        scope.builder.mark(made, ROUNDING, FIXED_POINT)
+    scope.put(op.outputs[0], made, perm)
 
 
 @translates("SQUARE")
