@@ -64,6 +64,7 @@ def main(folder: str, module: str, only: str) -> None:
 
     def with_our_handlers(*args: Any, **kwargs: Any) -> Any:
         handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
+        kwargs.pop("extra_opset", None)  # other vendors' operators, which the front end allows none of either
         return convert(*args, **{"custom_op_handlers": handlers, **kwargs})
 
     base_module.process_tf_graph = with_our_handlers

@@ -44,6 +44,7 @@ RIGHT: dict[str, tuple[str, dict[str, Sequence[int]], list[str]]] = {
             *("flipped", "nearest", "nearest_corners", "nearest_half"),
         ],
     ),
+    "detector": ("detector", {}, [f"{name}{at}" for name in "ab" for at in range(4)]),
     "recurrent": ("recurrent.keras", {"frames": (1, 6, 5)}, ["both"]),
     "signature": ("resizer:half", {"image": (1, 10, 14, 3)}, ["small"]),
     "passed through": ("resizer:both", {}, ["same", "sum"]),

@@ -111,6 +111,23 @@ class Area(tf.Module):
         return {"y": tf.raw_ops.ResizeArea(images=x, size=[4, 7], name="smaller")}
 
 
+class Detector(tf.Module):
+    """The end of a detector: boxes shared by the classes, and boxes of each class padded to a fixed count."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([2, 12, 3, 4], tf.float32, "boxes"), tf.TensorSpec([2, 12, 3], tf.float32, "scores")
+        ]
+    )  # fmt: skip
+    def __call__(self, boxes: Any, scores: Any) -> dict[str, Any]:
+        own = tf.image.combined_non_max_suppression(boxes, scores, 4, 16, 0.3, 0.1, clip_boxes=False)
+        wide = tf.concat([boxes[..., :2], boxes[..., :2] + 1.0], -1)[:, :, :1]
+        all_ = tf.image.combined_non_max_suppression(wide, scores, 4, 9, 0.2, 0.0, pad_per_class=True)
+        return {
+            f"{name}{at}": item for name, found in (("a", own), ("b", all_)) for at, item in enumerate(found)
+        }
+
+
 class Unsupported(tf.Module):
     """Two operators that ONNX has no word for."""
 
@@ -147,6 +164,7 @@ def main(folder: Path) -> None:
         "resized": Resized(),
         "cubic": Cubic(),
         "area": Area(),
+        "detector": Detector(),
     }.items():
         tf.saved_model.save(module, str(folder / name), signatures=module.__call__)
     x = keras.Input((4,))

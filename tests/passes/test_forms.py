@@ -27,6 +27,9 @@ FORMS = {
         { y, at = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,0,1]>(x) }""",
     "antialiased resize": """(float[1,2,12,9] x) => (float[1,2,5,6] y)
         { y = Resize<mode="linear", antialias=1>(x, , , sizes) }""",
+    "crop beyond the image": """(float[1,2,8,9] x) => (float[1,2,6,7] y)
+        { y = Resize<coordinate_transformation_mode="tf_crop_and_resize", mode="linear",
+                     extrapolation_value=2.5>(x, roi, , crop) }""",
     "volumetric grid": """(float[2,3,4,5,6] x, float[2,2,3,4,3] g) => (float[2,3,2,3,4] y)
         { y = GridSample<mode="linear", align_corners=1>(x, g) }""",
     "max pool of doubles": """(float[1,1,4,4] x) => (double[1,1,2,2] y, int64[1,1,2,2] at)
@@ -43,7 +46,12 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_gives_what_onnxruntime_gives(tmp_path: Path, name: str) -> None:
-    constants = {"sizes": np.array([1, 2, 5, 6])} if "sizes" in FORMS[name] else {}
+    known = {
+        "sizes": np.array([1, 2, 5, 6]),
+        "crop": np.array([1, 2, 6, 7]),
+        "roi": np.array([0, 0, -0.3, 0.4, 1, 1, 0.8, 1.25], np.float32),
+    }
+    constants = {key: array for key, array in known.items() if f", {key}" in FORMS[name]}
     model = proto(FORMS[name], opset=20, **constants)
     given = feeds(model)
     found = Session(compile(model, output=tmp_path / "m.tcpkg")).run(given)

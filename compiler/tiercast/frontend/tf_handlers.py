@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tiercast.frontend.tf_suppression import combined_suppression
+
 
 def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     """erfc(x) = 1 - erf(x), which Keras' exact gelu is made of."""
@@ -93,6 +95,7 @@ def _reverse(context: Any, node: Any, name: str, arguments: Any) -> None:
 
 
 HANDLERS = {
+    "CombinedNonMaxSuppression": combined_suppression,
     "Erfc": _erfc,
     "ReverseV2": _reverse,
     "ResizeBilinear": _resize,

@@ -16,6 +16,7 @@ from tiercast.ops.lowering import Lowering
 from tiercast.ops.registry import DOMAIN, REALS, REQUIRED, Op, attr, dtype, real_row, shape, where
 
 _Number = TypeVar("_Number", int, float)
+_ROUNDING = 1e-4  # pixels that an f32 roi may be off
 _SLACK_FLOATS = 16  # kSlack of kernels/resize2d/resize2d.h
 
 
@@ -177,11 +178,12 @@ def _crop(node: ir.Node, axis: int, length: int, at: np.ndarray) -> np.ndarray:
         at = start * (length - 1) + at * (end - start) * (length - 1) / (len(at) - 1)
     else:
         at = at + 0.5 * (start + end) * (length - 1)
-    if at.min() < 0 or at.max() > length - 1:
+    if at.min() < -_ROUNDING or at.max() > length - 1 + _ROUNDING:
         raise GraphError(
             f"{where(node)}: the roi {start}..{end} leaves the image; extrapolation is not supported"
         )
-    return at
+    inside: np.ndarray = np.clip(at, 0, length - 1)
+    return inside
 
 
 def _nearest(node: ir.Node, at: np.ndarray) -> np.ndarray:

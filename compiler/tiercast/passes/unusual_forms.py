@@ -27,7 +27,7 @@ def is_unusual(node: ir.Node) -> bool:
     if node.op_type == "GridSample":
         return source is not None and len(source.shape or ()) == 5
     if node.op_type == "Resize":
-        return bool(option(node, "antialias", 0))
+        return bool(option(node, "antialias", 0)) or _leaves_image(node)
     if node.op_type == "MaxPool":
         return len(node.outputs) > 1 and bool(node.outputs[1].uses() or node.outputs[1].is_graph_output())
     if node.op_type in ("LSTM", "GRU", "RNN"):
@@ -91,8 +91,58 @@ def _read_corner(
     return build.op("Mul", build.op("GatherElements", flat, spread, axis=2), weight)
 
 
+def _crop_axes(node: ir.Node) -> list[tuple[int, np.ndarray]]:
+    """Axes of a tf_crop_and_resize with a known roi, and the pixels along each that its results stand at."""
+    roi = array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if option(node, "coordinate_transformation_mode", "") != "tf_crop_and_resize" or roi is None:
+        return []
+    before, after = known_shape(node.inputs[0]), known_shape(node.outputs[0])
+    axes = [axis % len(before) for axis in option(node, "axes", list(range(len(before))))]
+    found = []
+    for axis, start, end in zip(axes, roi[: len(axes)].tolist(), roi[len(axes) :].tolist(), strict=True):
+        last, count = before[axis] - 1, after[axis]
+        ends = (start, end) if count > 1 else ((start + end) / 2,) * 2
+        found.append((axis, np.linspace(ends[0] * last, ends[1] * last, count)))
+    return found
+
+
+def _leaves_image(node: ir.Node) -> bool:
+    dims = node.inputs[0].shape if node.inputs[0] is not None else None
+    if dims is None or node.outputs[0].shape is None or not all(isinstance(dim, int) for dim in dims):
+        return False
+    return any(
+        at.min() < 0 or at.max() > known_shape(node.inputs[0])[axis] - 1 for axis, at in _crop_axes(node)
+    )
+
+
+def _crop_beyond(node: ir.Node) -> str | None:
+    """The part of the crop that lies on the image, with `extrapolation_value` around it."""
+    build, (dims, out) = Expansion(node), (known_shape(node.inputs[0]), known_shape(node.outputs[0]))
+    found, sizes = _crop_axes(node), list(out)
+    starts, ends, pads = [], [], np.zeros((2, len(dims)), np.int64)
+    for axis, at in found:
+        inside = np.flatnonzero((at >= 0) & (at <= dims[axis] - 1))
+        if not inside.size:
+            return "its roi lies outside the image"
+        first, last = int(inside[0]), int(inside[-1])
+        starts.append(at[first] / max(dims[axis] - 1, 1))
+        ends.append(at[last] / max(dims[axis] - 1, 1))
+        sizes[axis] = last - first + 1
+        pads[:, axis] = first, out[axis] - 1 - last
+    roi = np.array([*starts, *ends], np.float32)
+    changed = np.array([sizes[axis] for axis, _ in found], np.int64)
+    attributes = {item.name: item.value for item in node.attributes.values()}
+    crop = build.op("Resize", node.inputs[0], roi, None, changed, **attributes)
+    build.finish(build.op("Pad", crop, pads.reshape(-1), float(option(node, "extrapolation_value", 0.0))))
+    return None
+
+
 def _resize(node: ir.Node) -> str | None:
-    """A product with a matrix along each axis that changes: resizing is linear and separable."""
+    """A crop that leaves the image; else a product with a matrix along each axis that changes: resizing is
+    linear and separable.
+    """
+    if not option(node, "antialias", 0):
+        return _crop_beyond(node)
     build, current = Expansion(node), node.inputs[0]
     before, after = known_shape(current), known_shape(node.outputs[0])
     rank = len(before)
