@@ -128,6 +128,7 @@ def test_empty_parts_of_splits_and_concats_go() -> None:
         ("(float[3] x, bool[3] k) => (float[N] y) { y = Compress(x, k) }", "Compress"),
         ("(float[3] x) => (int64[1,N] y) { y = NonZero(x) }", "NonZero"),
         ("(float[3] x) => (float[3] y) { y = RandomNormalLike(x) }", "RandomNormalLike"),
+        ("(float[1,2,1,2,1,2,1,2,3] x) => (float[1,2,1,2,1,2,1,2,3] y) { y = Neg(x) }", "9 axes"),
         ('(int8[3] x) => (int8[3] y) { y = BitShift<direction="RIGHT">(x, x) }', "BitShift"),
     ],
 )

@@ -25,17 +25,22 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
 
 
 def _resize(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """An image resized to constant sizes, not by their ratio in f32, whose product may be a pixel short."""
+    """An image resized to sizes, not by their ratio in f32, whose product may be a pixel short."""
     del arguments
-    if not node.inputs[1].is_const() or None in (dims := context.get_shape(node.input[0]) or [None]):
-        raise ValueError("the size of the image is computed at run time")
-    rows, cols = (int(size) for size in np.reshape(node.inputs[1].get_tensor_value(as_list=False), -1))
+    known = context.get_shape(node.input[0]) or [-1] * 4
+    dims = [None if dim is None or dim < 0 else dim for dim in known]
+    rows, cols = None, None
+    if node.inputs[1].is_const():
+        rows, cols = (int(size) for size in np.reshape(node.inputs[1].get_tensor_value(as_list=False), -1))
     given = {
         key: bool(node.attr[key].i) for key in ("align_corners", "half_pixel_centers") if key in node.attr
     }
     attributes = _resampling(node.type, dims[1:3], (rows, cols), **given)
+    if None in (dims[0], dims[3], rows):
+        sizes = _sizes(context, node, name)
+    else:
+        sizes = context.make_const(f"{name}_sizes", np.array([dims[0], dims[3], rows, cols], np.int64))
     out, kind = node.output[0], context.get_dtype(node.output[0])
-    sizes = context.make_const(f"{name}_sizes", np.array([dims[0], dims[3], rows, cols], np.int64))
     planes = context.make_node("Transpose", [node.input[0]], attr={"perm": [0, 3, 1, 2]})
     inputs = [planes.output[0], "", "", sizes.output[0]]
     resized = context.make_node("Resize", inputs, attr=attributes, dtypes=[context.get_dtype(node.input[0])])
@@ -45,14 +50,23 @@ def _resize(context: Any, node: Any, name: str, arguments: Any) -> None:
         made = context.make_node("Cast", [made], attr={"to": kind}, dtypes=[kind]).output[0]
     context.make_node(
         "Transpose", [made], attr={"perm": [0, 2, 3, 1]}, name=name, outputs=[out], dtypes=[kind],
-        shapes=[[dims[0], rows, cols, dims[3]]],
+        shapes=[[-1 if dim is None else dim for dim in (dims[0], rows, cols, dims[3])]],
     )  # fmt: skip
+
+
+def _sizes(context: Any, node: Any, name: str) -> Any:
+    """Batch, channels, rows and columns as the graph computes them."""
+    kept = context.make_const(f"{name}_kept", np.array([0, 3], np.int64))
+    shape = context.make_node("Shape", [node.input[0]])
+    outer = context.make_node("Gather", [shape.output[0], kept.output[0]])
+    whole = context.make_node("Cast", [node.input[1]], attr={"to": onnx.TensorProto.INT64})
+    return context.make_node("Concat", [outer.output[0], whole.output[0]], attr={"axis": 0})
 
 
 def _resampling(
     op_type: str,
-    before: Sequence[int],
-    after: Sequence[int],
+    before: Sequence[int | None],
+    after: Sequence[int | None],
     align_corners: bool = False,
     half_pixel_centers: bool = False,
 ) -> dict[str, Any]:
@@ -67,7 +81,7 @@ def _resampling(
         )
         return {**plain, "mode": "cubic", **keys}
     if op_type == "ResizeArea" and (
-        align_corners or any(new % old for old, new in zip(before, after, strict=True))
+        align_corners or any(not old or not new or new % old for old, new in zip(before, after, strict=True))
     ):
         raise ValueError(
             f"an area resize of {before[0]}x{before[1]} to {after[0]}x{after[1]}, no whole multiple"

@@ -21,8 +21,10 @@ from tiercast.ops.lowering import Const, KernelCall, Operand, Prepared, View
 from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, shape_key, where
 from tiercast.passes.choose_precision import half_constant
 from tiercast.target import Target
+from tiercast.text import shape_text
 from tiercast.tuning import Decisions
 
+_MOST_AXES = 8  # of the runtime's tensors (runtime/src/verify.cc)
 _SMALLEST_HALF = 256  # elements: smaller constants stay f32, they save nothing
 KEPT = "kept f32 "  # how the facts of a plan that name constants kept in f32 begin
 
@@ -263,11 +265,13 @@ class _Planner:
 
     def _place_ports(self) -> None:
         for index, value in enumerate(self._graph.inputs):
-            self._plan.inputs.append(Port(value.name or "", dtype_name(value), shape(value)))
+            self._plan.inputs.append(
+                Port(value.name or "", dtype_name(value), _few_axes(value, shape(value)))
+            )
             self._places[value] = ("input", index, 0)
         for index, value in enumerate(self._graph.outputs):
             name = value.metadata_props.get("port", value.name or "")
-            self._plan.outputs.append(Port(name, dtype_name(value), shape(value)))
+            self._plan.outputs.append(Port(name, dtype_name(value), _few_axes(value, shape(value))))
             at = self._storage.of[value]
             if _owns_whole_root(value, at) and at.root not in self._places and at.root.const_value is None:
                 self._places[at.root] = ("output", index, 0)
@@ -392,7 +396,9 @@ class _Planner:
         order = tuple(int(axis) for axis in perm.split(",")) if perm else ()
         name = (whole or at.root).name or ""
         return self._intern(
-            Tensor(name, kind, window.dims, window.strides, place, offset, index, source, order)
+            Tensor(
+                name, kind, _few_axes(owner, window.dims), window.strides, place, offset, index, source, order
+            )
         )
 
     def _intern(self, tensor: Tensor) -> int:
@@ -417,3 +423,13 @@ def refusals(model: ir.Model) -> list[str]:
     return [
         f"{where(node)} input {index}: copied since {reason}" for (node, index), reason in plan.copies.items()
     ]
+
+
+def _few_axes(value: ir.Value, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The dims; GraphError where they are more than a package's tensors may have."""
+    if len(dims) > _MOST_AXES:
+        raise GraphError(
+            f"value {value.name!r}: {shape_text(dims)} has {len(dims)} axes, and the runtime's tensors have "
+            f"at most {_MOST_AXES}; join neighbouring axes with a Reshape"
+        )
+    return dims
