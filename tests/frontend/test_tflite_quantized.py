@@ -237,6 +237,32 @@ def test_a_prelu_gives_the_very_integers_of_litert(seed: int, kind: Any, tmp_pat
 
 
 @pytest.mark.native
+@pytest.mark.parametrize("kind", [np.int8, np.uint8], ids=["int8", "uint8"])
+@pytest.mark.parametrize("constant", [True, False], ids=["constant", "computed"])
+@pytest.mark.parametrize("name", ["ADD", "SUB"])
+def test_a_sum_gives_the_very_integers_of_litert_at_halves(
+    name: str, constant: bool, kind: Any, tmp_path: Path
+) -> None:
+    """Scales whose ratios are nearly round numbers, so that many sums lie near a half: which way those go
+    is a matter of how many bits the factors have.
+    """
+    pytest.importorskip("ai_edge_litert")
+    for scale in (0.0200003, 0.0199997, 0.02):
+        model = Model(kind)
+        x = model.input((1, 16, 16, 16), 0.01, -45)
+        if constant:
+            stored = (model.random.integers(-128, 128, (1, 1, 1, 16)) + model.shift).astype(kind)
+            other = model.graph.constant(stored, scales=[0.0100001], zeros=[7 + model.shift])
+        else:
+            other = model.input((1, 16, 16, 16), 0.0100001, 7)
+        table = "AddOptions" if name == "ADD" else "SubOptions"
+        model.graph.op(name, [x, other], [model.output(scale, -15)], table)
+        data, feeds = write(model.graph), model.feeds()
+        (got,) = Session(compile(data, output=tmp_path / "m.tcpkg")).run(feeds).values()
+        np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+
+
+@pytest.mark.native
 @pytest.mark.parametrize(
     ("kind", "table"), [("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")]
 )

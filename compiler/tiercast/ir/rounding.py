@@ -15,6 +15,8 @@ AWAY = "away"
 UP = "up"
 # Of a PRelu of quantized values whose slope is quantized too: 32-bit multipliers and shifts (fixed_point.py).
 FIXED_POINT = "fixed_point"
+# Of an Add or Sub of quantized values: factors of 21 bits, halves up, as LiteRT has them by XNNPACK.
+COARSE = "coarse"
 
 
 def rounding_of(node: ir.Node) -> str | None:

@@ -20,12 +20,14 @@ _KINDS = ("add", "sub", "mul")
 # |a - zero| is at most 255, so sums of factors up to 2^22 stay in s32 with room for rounding.
 _FACTOR_BITS = 22
 _MOST_SHIFT = 30
+_COARSE_BITS = 21
 
 
 class QuantizedBinary(Op):
     """y = a + b, a - b or a * b (`kind`) of reals (q - zero) * scale, quantized by y_scale and y_zero.
 
-    a, b s8, numpy-broadcast, their last axis whole or 1. Sums are in fixed point of 22 bits, halves to even.
+    a, b s8, numpy-broadcast, their last axis whole or 1. Sums are in fixed point of 22 bits, halves to even;
+    where rounding is up, in XNNPACK's of 21 bits (`coarse_fixed_point`), halves up.
     Results stay within low..high. Output s8, the broadcast shape.
     """
 
@@ -41,6 +43,7 @@ class QuantizedBinary(Op):
         "y_zero": 0,
         "low": LOW,
         "high": HIGH,
+        "rounding": "even",
     }
     strided_inputs = True
     strided_outputs = True
@@ -79,7 +82,7 @@ class QuantizedBinary(Op):
         """One call, with the scales' ratios as fixed-point factors or as one float."""
         kind = attr(node, "kind")
         a, b, y = (np.float32(attr(node, name)) for name in ("a_scale", "b_scale", "y_scale"))
-        factors = (0, 0, 0) if kind == "mul" else fixed_point(node, a / y, (b if kind == "add" else -b) / y)
+        factors = (0, 0, 0) if kind == "mul" else _factors(node, a / y, (b if kind == "add" else -b) / y)
         params = {
             "kind": "mul" if kind == "mul" else "add",
             "a_zero": check_zero(node, int(attr(node, "a_zero"))),
@@ -87,10 +90,32 @@ class QuantizedBinary(Op):
             "a_factor": factors[0],
             "b_factor": factors[1],
             "shift": factors[2],
+            "rounding": attr(node, "rounding"),
             "scale": float(a * b / y) if kind == "mul" else 0.0,
             **limits(node),
         }
         low.call(node, low.choose("quantized_binary_s8s8"), list(node.inputs), list(node.outputs), params)
+
+
+def _factors(node: ir.Node, a: np.floating, b: np.floating) -> tuple[int, int, int]:
+    if attr(node, "rounding") == "even":
+        return fixed_point(node, a, b)
+    found = coarse_fixed_point(a, b)
+    if found is None:
+        raise GraphError(f"{where(node)}: halves go up where a scale is 2^-10 to 2^8 times the result's only")
+    return found
+
+
+def coarse_fixed_point(a: np.floating, b: np.floating) -> tuple[int, int, int] | None:
+    """Factors and shift with a ~ factor / 2^shift as XNNPACK has them: the larger factor has 21 bits.
+
+    None where the larger ratio is not in XNNPACK's range, 2^-10 to 2^8.
+    """
+    most = max(abs(float(a)), abs(float(b)))
+    if not 2.0**-10 <= most < 2.0**8:
+        return None
+    shift = _COARSE_BITS - math.frexp(most)[1]
+    return round(float(a) * 2.0**shift), round(float(b) * 2.0**shift), shift
 
 
 def fixed_point(node: ir.Node, a: np.floating, b: np.floating) -> tuple[int, int, int]:

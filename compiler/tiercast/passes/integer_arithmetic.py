@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.ir.edit import array, new_constant, only_user, static_shape
-from tiercast.ir.rounding import AWAY, UP, rounding_of
+from tiercast.ir.rounding import AWAY, COARSE, UP, rounding_of
+from tiercast.ops.quantized_binary import coarse_fixed_point
 from tiercast.passes.integer_operators import PRODUCTS, Emitter, Result, operator_node
 from tiercast.passes.integer_sums import matrix_refusal
 from tiercast.passes.quantization import BYTES, array_behind, behind, real_constant
@@ -83,6 +84,9 @@ def _binary(into: Emitter, result: Result, node: ir.Node) -> str | None:
         "y_scale": float(result.how.one_scale),
         **result.attributes,
     }
+    ratios = [item[1].one_scale / result.how.one_scale for item in (a, b)]
+    if rounding_of(node) == COARSE and node.op_type != "Mul" and coarse_fixed_point(*ratios) is not None:
+        attributes["rounding"] = "up"
     operands = [into.signed.of(*item) for item in (a, b)]
     into.replace(result, f"Quantized{node.op_type}", operands, attributes)
     return None

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ir.edit import array
 from tiercast.ir.fixed_point import scaled
-from tiercast.ir.rounding import FIXED_POINT, rounding_of
-from tiercast.ops.quantized_binary import fixed_point
+from tiercast.ir.rounding import COARSE, FIXED_POINT, rounding_of
+from tiercast.ops.quantized_binary import coarse_fixed_point, fixed_point
 from tiercast.passes.quantization import HIGH, LOW, Quantization, behind
 
 _KINDS = {"Add": 1, "Sub": -1, "Mul": 0}
@@ -64,10 +64,15 @@ def _parametric(
 def _sum(
     node: ir.Node, a: np.ndarray, b: np.ndarray, scales: tuple[np.float32, np.float32, np.float32]
 ) -> np.ndarray | None:
-    """a + b or a - b in steps of the result, as the kernel rounds it: halves to even."""
-    sign = np.float32(_KINDS[node.op_type])
+    """a + b or a - b in steps of the result, as the kernel rounds: halves to even, or up if marked."""
+    ratios = (scales[0] / scales[2], np.float32(_KINDS[node.op_type]) * scales[1] / scales[2])
+    coarse = coarse_fixed_point(*ratios) if rounding_of(node) == COARSE else None
+    if coarse is not None:
+        left, right, shift = coarse
+        raised: np.ndarray = (a * left + b * right + (1 << (shift - 1))) >> shift
+        return raised
     try:
-        left, right, shift = fixed_point(node, scales[0] / scales[2], sign * scales[1] / scales[2])
+        left, right, shift = fixed_point(node, *ratios)
     except GraphError:
         return None
     total = a * left + b * right

@@ -10,6 +10,7 @@ from tiercast.frontend.tflite_ops.builder import Value
 from tiercast.frontend.tflite_ops.file import Operator
 from tiercast.frontend.tflite_ops.scope import Perm, Scope
 from tiercast.frontend.tflite_ops.table import activation, options, translates
+from tiercast.ir.rounding import COARSE, ROUNDING
 
 _WITH_ACTIVATION = {
     "ADD": ("Add", "AddOptions"),
@@ -45,6 +46,8 @@ def arithmetic(scope: Scope, op: Operator) -> None:
     onnx_type, table = _WITH_ACTIVATION[op.kind]
     operands, perm = broadcast(scope, op.inputs)
     made = scope.builder.emit(onnx_type, operands)
+    if op.kind in ("ADD", "SUB") and scope.quantized(op.outputs[0]) is not None:
+        scope.builder.mark(made, ROUNDING, COARSE)
     scope.put(op.outputs[0], made, perm, activation(options(op, table)))
 
 
