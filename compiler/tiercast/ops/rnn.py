@@ -34,7 +34,8 @@ class Rnn(Op):
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
         """ONNX GRU, LSTM and RNN; with layout 1 (batch first) x, states and outputs are lazily transposed.
 
-        GraphError for variable lengths, clipping, peepholes and activations other than the default ones.
+        GraphError for variable lengths, clipping, peepholes and activations other than the default ones,
+        which `split_composites` unrolls before where the steps are few enough.
         """
         kind = node.op_type.lower()
         refuse_unsupported(node, layout, kind)
