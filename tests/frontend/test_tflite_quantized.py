@@ -263,6 +263,22 @@ def test_a_sum_gives_the_very_integers_of_litert_at_halves(
 
 
 @pytest.mark.native
+@pytest.mark.parametrize("seed", range(6))
+def test_a_squared_difference_gives_the_integers_of_litert(seed: int, tmp_path: Path) -> None:
+    """As layer norms have it, with a mean that broadcasts; the same but for rounding in f32."""
+    pytest.importorskip("ai_edge_litert")
+    model = Model(np.int8)
+    model.random = np.random.default_rng(seed)
+    scales = model.random.uniform(0.001, 0.05, 2)
+    inputs = [model.input((1, 32, 32, 16), scales[0], 5), model.input((1, 32, 32, 1), scales[1], -20)]
+    result = model.output((127 * scales.max()) ** 2 / 255, -128)
+    model.graph.op("SQUARED_DIFFERENCE", inputs, [result])
+    data, feeds = write(model.graph), model.feeds()
+    (got,) = Session(compile(data, output=tmp_path / "m.tcpkg")).run(feeds).values()
+    assert np.mean(got == reference(data)[1](feeds)[0]) >= 0.9999
+
+
+@pytest.mark.native
 @pytest.mark.parametrize(
     ("kind", "table"), [("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")]
 )

@@ -66,14 +66,6 @@ def not_equal(scope: Scope, op: Operator) -> None:
     scope.put(op.outputs[0], scope.builder.emit("Not", [equal]), perm)
 
 
-@translates("SQUARED_DIFFERENCE", inputs=2)
-def squared_difference(scope: Scope, op: Operator) -> None:
-    """(a - b)^2."""
-    operands, perm = broadcast(scope, op.inputs)
-    difference = scope.builder.emit("Sub", operands)
-    scope.put(op.outputs[0], scope.builder.emit("Mul", [difference, difference]), perm)
-
-
 @translates("FLOOR_DIV", inputs=2)
 def floor_div(scope: Scope, op: Operator) -> None:
     """The quotient rounded down; ONNX's division of integers rounds towards 0."""

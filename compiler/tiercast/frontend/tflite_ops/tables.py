@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tiercast.frontend.tflite_ops.arithmetic import broadcast
+from tiercast.frontend.tflite_ops.builder import Value
 from tiercast.frontend.tflite_ops.file import NUMPY, Operator, Quantization
-from tiercast.frontend.tflite_ops.scope import Scope
+from tiercast.frontend.tflite_ops.scope import Perm, Scope
 from tiercast.frontend.tflite_ops.table import translates
 from tiercast.frontend.tflite_ops.unary import np_to_onnx
-from tiercast.ir.fixed_point import rounded_shift
+from tiercast.ir.fixed_point import rounded_shift, scaled
 
 _SHORT = (-(1 << 15), (1 << 15) - 1)
 
@@ -30,6 +32,58 @@ def hard_swish(scope: Scope, op: Operator) -> None:
     table = hard_swish_table(source, result, np.dtype(NUMPY[scope.tensor(x).kind]))
     indices = scope.builder.emit("Cast", [scope.raw(x, perm)], to=np_to_onnx("INT32"))
     scope.bind(out, scope.builder.emit("Gather", [scope.builder.constant(table), indices], axis=0), perm)
+
+
+@translates("SQUARED_DIFFERENCE", inputs=2)
+def squared_difference(scope: Scope, op: Operator) -> None:
+    """(a - b)^2; of int8 as TensorFlow Lite has it: operands in 64ths of the coarser step, rounded."""
+    operands, perm = broadcast(scope, op.inputs)
+    fine = _fine_steps(scope, op, perm)
+    difference = scope.builder.emit("Sub", fine[0] if fine else operands)
+    made = scope.builder.emit("Mul", [difference, difference])
+    if fine:
+        made = scope.builder.emit("Mul", [made, scope.builder.constant(fine[1] * fine[1], np.float32)])
+    scope.put(op.outputs[0], made, perm)
+
+
+def _fine_steps(scope: Scope, op: Operator, perm: Perm) -> tuple[list[Value], float] | None:
+    """Both operands as whole f32 numbers of a common step, by tables; and the step."""
+    ways = [scope.quantized(index) for index in op.inputs]
+    kinds = {scope.tensor(index).kind for index in (*op.inputs, *op.outputs)}
+    ranks = {len(scope.shape(index)) for index in op.inputs}
+    if kinds != {"INT8"} or len(ranks) > 1:
+        return None
+    scales = [float(way.scales[0]) for way in ways if way is not None and way.per_tensor]
+    if len(scales) < 2 or 0.0 in scales:
+        return None
+    step, made = 2.0 * max(scales) / 128, []
+    for index, way in zip(op.inputs, ways, strict=True):
+        steps = _in_steps(scope, index, perm, way, step) if way else None
+        if steps is None:
+            return None
+        made.append(steps)
+    return made, step
+
+
+def _in_steps(scope: Scope, index: int, perm: Perm, way: Quantization, step: float) -> Value | None:
+    """A tensor in steps of at least its own scale / 64, rounded in fixed point: by f32 arithmetic where that
+    gives the same for each of the 256 integers, else by a table, which takes longer.
+    """
+    emit, constant = scope.builder.emit, scope.builder.constant
+    x = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64) - int(way.zeros[0])
+    factor = float(way.scales[0]) / (128 * step)
+    steps = scaled(x * 128, np.float64(factor))
+    if steps is None:
+        return None
+    bits = max(-int(np.frexp(factor)[1]), 0)  # that the shift takes off, in a second rounding
+    first = np.float32(2.0**bits / step)
+    second = np.float32(2.0**-bits * (1 + 2.0**-20))  # halves go away from zero
+    real = x.astype(np.float32) * way.scales[0]
+    if np.array_equal(np.rint(np.rint(real * first) * second), steps):
+        fine = emit("Round", [emit("Mul", [scope.real(index, perm), constant(first)])])
+        return emit("Round", [emit("Mul", [fine, constant(second)])])
+    indices = emit("Cast", [scope.raw(index, perm)], to=np_to_onnx("INT32"))
+    return emit("Gather", [constant(steps, np.float32), indices], axis=0)
 
 
 def hard_swish_table(source: Quantization, result: Quantization, kind: np.dtype[np.int8]) -> np.ndarray:
