@@ -235,9 +235,7 @@ def settle(model: Any) -> Any:
     random = np.random.default_rng(0)
     for weight in model.weights:
         name, dims = weight.path.rpartition("/")[2], tuple(weight.shape)
-        if name == "gamma" and "_3_bn/" in weight.path:  # ends a residual branch, which training keeps small
-            weight.assign(random.uniform(0.1, 0.5, dims))
-        elif name == "gamma" and "layer_scale" not in weight.path:
+        if name == "gamma" and "layer_scale" not in weight.path:
             weight.assign(random.uniform(0.7, 1.3, dims))
         elif name in ("beta", "bias", "recurrent_bias"):
             weight.assign(np.asarray(weight) + random.normal(0, 0.1, dims))

@@ -141,8 +141,10 @@ inline void finish_columns(const Product& p, const Tile& tile, int64_t column, i
 }
 
 #if defined(__AVX2__)
-// Packing a panel in pairs costs about k steps, and saves one in eight of rows * k / 2: worth it for a block of a fair size.
+// Packing a panel in pairs costs about k steps, and saves one in eight of rows * k / 2: worth it for a block of a fair size. Behind many
+// full panels it would save little, and the same weights in two columns would no longer give the same sums, as a classifier's may expect.
 inline bool pairs_pay(const Product& p, const Tile* tiles, int count) {
+  if (p.n > 8 * p.panel) return false;
   int rows = 0;
   for (int t = 0; t < count; ++t) {
     if (tiles[t].rows.run % 2 != 0) return false;
