@@ -19,7 +19,7 @@ from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import attr, dtype, shape
 
-# Of the layer's largest output. Nets that amplify rounding (deep, residual, of random weights) err by ten times that.
+# Of the largest output. Nets that amplify rounding (deep, residual, random weights) err by ten times that.
 ERROR_BUDGET = 5e-6
 
 # As in kernels/winograd_conv2d/winograd.h: what scratch holds besides transformed inputs and products.
