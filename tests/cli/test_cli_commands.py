@@ -54,7 +54,7 @@ def test_compile_torchscript_says_what_it_does(
     )
     words = ["compile", f"{tmp_path}/net.pt", "-o", f"{tmp_path}/x.tcpkg", "--input", "input:1x5:s64"]
     assert call(words) == 0
-    assert "torch.export" in capfd.readouterr().err
+    assert "PyTorch" in capfd.readouterr().err  # one of the steps; quick ones are never drawn
     assert call([*words, "--json"]) == 0
     captured = capfd.readouterr()
     assert captured.err == "" and json.loads(captured.out)["steps"] >= 1

@@ -57,7 +57,7 @@ BAD = {
     "opset too new": (graph([conv()], {"w": W}, opset=99), r"opset 99 is newer than"),
     "opset too old": (
         graph([helper.make_node("Softmax", ["x"], ["y"])], opset=5),
-        r"opset 5 is older than 7; export",
+        r"opset 5 is older than 6; export",
     ),
     "unknown attribute": (
         graph([conv(bogus=3)], {"w": W}),

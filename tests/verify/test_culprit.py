@@ -175,7 +175,7 @@ def test_sides_are_parsed(model: str) -> None:
     assert parse_side("a.tcpkg@portable") == Side("a.tcpkg", portable=True)
     assert parse_side("net.py:make@fuse_gate") == Side("net.py:make", "fuse_gate")
     assert str(parse_side("a.tcpkg@linux-arm64:cortex-a53")) == "a.tcpkg@linux-arm64:cortex-a53"
-    with pytest.raises(UsageError, match="no stage of the compiler; in order: load, fold_constants"):
+    with pytest.raises(UsageError, match="no stage of the compiler; in order: load, "):
         parse_side("net.onnx@fuse_nothing")
     with pytest.raises(UsageError, match="target 'mars'"):
         parse_side("a.tcpkg@mars")
