@@ -12,6 +12,8 @@ from tiercast.errors import GraphError
 from tiercast.ops.registry import attr, const, dtype, shape, where
 
 LOW, HIGH = -128, 127  # of s8
+# Attributes of the ops that sum products: the zero points, and what becomes of the sums (see `result_type`).
+REQUANTIZATION = {"x_zero": 0, "y_zero": 0, "low": LOW, "high": HIGH, "to": "s8"}
 RESULTS = {"s8": ir.DataType.INT8, "f32": ir.DataType.FLOAT, "s32": ir.DataType.INT32}
 
 
@@ -85,6 +87,5 @@ def quads(matrix: np.ndarray) -> np.ndarray:
 
 def quantization_attributes(node: ir.Node) -> dict[str, Any]:
     """x_zero, y_zero, low, high and to of an ONNX-stage node, as attributes of the physical one."""
-    names = {"x_zero": 0, "y_zero": 0, "low": LOW, "high": HIGH}
-    found: dict[str, Any] = {name: int(attr(node, name, default)) for name, default in names.items()}
-    return {**found, "to": attr(node, "to", "s8")}
+    found = {name: attr(node, name, default) for name, default in REQUANTIZATION.items()}
+    return {name: value if name == "to" else int(value) for name, value in found.items()}

@@ -17,8 +17,7 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, View
 from tiercast.ops.panels import Panels
 from tiercast.ops.quantized import (
-    HIGH,
-    LOW,
+    REQUANTIZATION,
     check_image,
     check_zero,
     column_vectors,
@@ -53,11 +52,7 @@ class QuantizedConv2d(Op):
         "pads": [0, 0, 0, 0],
         "dilations": [1, 1],
         "group": 1,
-        "x_zero": 0,
-        "y_zero": 0,
-        "low": LOW,
-        "high": HIGH,
-        "to": "s8",
+        **REQUANTIZATION,
     }
     strided_inputs = True
     strided_outputs = True

@@ -15,8 +15,7 @@ from tiercast.ops.convolution import bind_image, image_input, weight_name
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, View
 from tiercast.ops.quantized import (
-    HIGH,
-    LOW,
+    REQUANTIZATION,
     check_image,
     integer_weight,
     quantization_attributes,
@@ -41,11 +40,7 @@ class QuantizedConvTranspose2d(Op):
         "pads": [0, 0, 0, 0],
         "output_padding": [0, 0],
         "group": 1,
-        "x_zero": 0,
-        "y_zero": 0,
-        "low": LOW,
-        "high": HIGH,
-        "to": "s8",
+        **REQUANTIZATION,
     }
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:

@@ -11,8 +11,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.quantized import (
-    HIGH,
-    LOW,
+    REQUANTIZATION,
     check_image,
     check_zero,
     column_vectors,
@@ -38,11 +37,7 @@ class QuantizedDepthwiseConv2d(Op):
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
         "dilations": [1, 1],
-        "x_zero": 0,
-        "y_zero": 0,
-        "low": LOW,
-        "high": HIGH,
-        "to": "s8",
+        **REQUANTIZATION,
     }
     strided_inputs = True
     strided_outputs = True
