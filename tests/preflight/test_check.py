@@ -167,6 +167,20 @@ def test_rewrites_use_only_what_compiles() -> None:
             assert op in known or can_be_split(op, 23), f"{entry.ops}: {op} does not compile itself"
 
 
+def test_what_of_a_quantized_model_stays_in_f32_is_a_fall_back() -> None:
+    model = proto(
+        """(int8[4,64] x) => (int8[4,64] y) {
+          r = DequantizeLinear(x, scale, zero)
+          [island] s = Softmax(r)
+          y = QuantizeLinear(s, scale, zero) }""",
+        scale=np.array(1 / 256, np.float32),
+        zero=np.array(-128, np.int8),
+    )
+    found = tiercast.check(model, "linux-arm64").fallbacks
+    told = [item.reason for item in found if item.kind == "precision"]
+    assert any("quantize_operators" in text and "Softmax" in text for text in told)
+
+
 def test_every_onnx_operator_that_is_missing_has_a_rewrite() -> None:
     folded = {"Constant", "ConstantOfShape", "Shape", "Size"}  # never run on the device
     operators = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""} - folded

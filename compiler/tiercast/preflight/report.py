@@ -47,8 +47,8 @@ class Fallback:
     """What compiles, but slower or wider than it might.
 
     kind: "portable": a plain loop where other instruction sets have a fast kernel; "precision": f32 where
-    less was asked for; "fusion": a step of its own where a pass looked for a fusion; "copy": a step that only
-    moves data.
+    less was asked for, or where a quantized model says integers; "fusion": a step of its own where a pass
+    looked for a fusion; "copy": a step that only moves data.
     """
 
     kind: str
@@ -201,7 +201,7 @@ def _portable(calls: Iterable[KernelCall]) -> list[Fallback]:
 
 
 def _refused(reports: Iterable[PassReport]) -> list[Fallback]:
-    kinds = {"choose": "precision", "fuse": "fusion"}
+    kinds = {"choose": "precision", "quantize": "precision", "fuse": "fusion"}
     return [
         Fallback(kinds[report.name.partition("_")[0]], node, f"{report.name}: {reason}")
         for report in reports
