@@ -96,8 +96,8 @@ conformance: setup ## run all of ONNX's own backend tests (2033, minutes) and wr
 	$(RUN)/python -m tests.conformance.report
 
 zoo: setup ## convert other libraries' architectures, compare each with its framework and write docs/zoo.md
-	$(RUN)/python -m pip --disable-pip-version-check -q install transformers==5.24.0
-	$(RUN)/python -m pip --disable-pip-version-check -q install --no-deps timm==1.0.31
+	$(RUN)/python tools/pins.py zoo | $(RUN)/python -m pip --disable-pip-version-check -q install -r /dev/stdin
+	$(RUN)/python tools/pins.py zoo-alone | $(RUN)/python -m pip --disable-pip-version-check -q install --no-deps -r /dev/stdin
 	$(RUN)/python -m benchmarks.zoo --write
 
 torch-ops: setup ## convert PyTorch's own samples of its operators (op_db) and compare each with eager PyTorch

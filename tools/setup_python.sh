@@ -12,11 +12,7 @@ fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check -q)
 
 # PyTorch's own index has the small CPU wheel; PyPI's brings CUDA on Linux, so it is the second choice.
-torch=$("$venv/bin/python" - <<'END'
-import tomllib
-print(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["torch"][0])
-END
-)
+torch=$("$venv/bin/python" tools/pins.py torch)
 "${pip[@]}" show torch >/dev/null 2>&1 ||
   "${pip[@]}" install --retries 0 --timeout 15 --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}" "$torch" 2>/dev/null ||
   "${pip[@]}" install "$torch"

@@ -5,14 +5,8 @@ set -eu
 root=$(dirname "$(readlink -f "$0")")/../..
 venv=${1:-$root/.venv-peers}
 python=${PYTHON:-python3}
-pins() {
-  "$python" - "$root/pyproject.toml" "$1" <<'END'
-import sys, tomllib
-print("\n".join(tomllib.load(open(sys.argv[1], "rb"))["project"]["optional-dependencies"][sys.argv[2]]))
-END
-}
-whole=$(pins peers)
-alone=$(pins peers-alone)
+whole=$("$python" "$root/tools/pins.py" peers)
+alone=$("$python" "$root/tools/pins.py" peers-alone)
 wanted=$(printf '%s\n%s' "$whole" "$alone")
 if [ "$wanted" = "$(cat "$venv/requirements.stamp" 2>/dev/null)" ]; then exit 0; fi
 "$python" -m venv "$venv"
