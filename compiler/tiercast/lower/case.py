@@ -36,15 +36,22 @@ def case_model(case: Case, seed: int = 0, half: bool = False) -> tuple[ir.Model,
     ]
     outputs = layout.emit(case.op, operands, case.attributes, _output_count(case, operands))
     inputs = [value for value in operands if value is not None and value.const_value is None]
+    return layout_model(layout, case.op, inputs, outputs), graph_inputs
+
+
+def layout_model(
+    layout: Layouter, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
+) -> ir.Model:
+    """The physical model of all nodes that a layouter has emitted."""
     graph = ir.Graph(
         inputs,
         outputs,
         nodes=layout.nodes,
         initializers=list(layout.initializers.values()),
         opset_imports={"": 23, DOMAIN: 1},
-        name=case.op,
+        name=name,
     )
-    return ir.Model(graph, ir_version=10), graph_inputs
+    return ir.Model(graph, ir_version=10)
 
 
 def _operand(

@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.kernel import Case
+from tiercast.lower.case import layout_model
 from tiercast.lower.lowering import refusals
 from tiercast.ops.layouter import Layouter
-from tiercast.ops.registry import DOMAIN, const, dtype, ops, shape
+from tiercast.ops.registry import const, dtype, ops, shape
 
 BEFORE, AFTER = 3, 2  # odd borders of a window: its rows are aligned to an element, no more
 
@@ -53,18 +54,11 @@ def windowed_model(
     )
     if op.strided_outputs:
         outputs = [_beside(layout, number, value, graph_input) for number, value in enumerate(outputs)]
-    graph = ir.Graph(
-        graph_inputs,
-        outputs,
-        nodes=layout.nodes,
-        initializers=list(layout.initializers.values()),
-        opset_imports={"": 23, DOMAIN: 1},
-        name=case.op,
-    )
-    copied = [line for line in refusals(ir.Model(graph, ir_version=10)) if "graph input" not in line]
+    model = layout_model(layout, case.op, graph_inputs, outputs)
+    copied = [line for line in refusals(model) if "graph input" not in line]
     if copied:
         raise GraphError(f"{case.op}: a window of an operand is not taken as it is: {'; '.join(copied)}")
-    return ir.Model(graph, ir_version=10), arrays
+    return model, arrays
 
 
 def _framed(dense: np.ndarray) -> np.ndarray:
