@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import onnx_ir as ir
 
@@ -153,20 +153,25 @@ Ops = Sequence[str | PathLike[str]] | str | PathLike[str] | None
 Watch = Callable[[str, ir.Model], None]
 
 
+class CompileOptions(TypedDict, total=False):
+    """What `compile` takes by keyword, and tells; their defaults stand in `compile_plan`."""
+
+    precision: str
+    calibrate: Sequence[Batch] | None
+    watch: Watch | None
+    records: Path | Records | None
+    dtypes: Mapping[str, str] | None
+    check_import: bool
+    ops: Ops
+    tvm: str | None
+
+
 def compile(
     source: Any,
     target: str = "host",
     output: str | PathLike[str] | None = None,
     inputs: Shapes | None = None,
-    *,
-    precision: str = "f32",
-    calibrate: Sequence[Batch] | None = None,
-    watch: Watch | None = None,
-    records: Path | None = None,
-    dtypes: Mapping[str, str] | None = None,
-    check_import: bool = True,
-    ops: Ops = None,
-    tvm: str | None = None,
+    **options: Unpack[CompileOptions],
 ) -> Path:
     """Compiles a model to a package and returns the package's path.
 
@@ -191,19 +196,7 @@ def compile(
     Raises ModelError (the model can't be compiled: which node, which rule), UsageError, PackageError (output
     not writable).
     """
-    done = compile_buckets(
-        source,
-        target,
-        inputs,
-        precision=precision,
-        calibrate=calibrate,
-        watch=watch,
-        records=records,
-        dtypes=dtypes,
-        check_import=check_import,
-        ops=ops,
-        tvm=tvm,
-    )
+    done = compile_buckets(source, target, inputs, **options)
     path = Path(output) if output is not None else Path(f"{_stem(source, done[0].model)}.{target}.tcpkg")
     return write_compilation(done, path)
 
@@ -227,15 +220,7 @@ def compile_buckets(
     source: Any,
     target: str = "host",
     inputs: Shapes | None = None,
-    *,
-    precision: str = "f32",
-    calibrate: Sequence[Batch] | None = None,
-    watch: Watch | None = None,
-    records: Path | None = None,
-    dtypes: Mapping[str, str] | None = None,
-    check_import: bool = True,
-    ops: Ops = None,
-    tvm: str | None = None,
+    **options: Unpack[CompileOptions],
 ) -> list[Compilation]:
     """Like `compile`, without writing: a compilation per shape bucket, whose plans share weights and memory.
 
@@ -245,28 +230,18 @@ def compile_buckets(
     """
     wanted = inputs or {}
     segment = WeightsSegment()
+    calibrate = options.get("calibrate")
 
-    def compile_bucket(shapes: Mapping[str, Sequence[int]], check_import: bool) -> Compilation:
-        batches = _of_shapes(calibrate, shapes) if calibrate and has_buckets(wanted) else calibrate
-        return compile_plan(
-            source,
-            target,
-            shapes,
-            precision=precision,
-            calibrate=batches,
-            watch=watch,
-            records=records,
-            weights=segment,
-            dtypes=dtypes,
-            check_import=check_import,
-            ops=ops,
-            tvm=tvm,
-        )
+    def compile_bucket(shapes: Mapping[str, Sequence[int]], own: CompileOptions) -> Compilation:
+        if calibrate and has_buckets(wanted):
+            own = {**own, "calibrate": _of_shapes(calibrate, shapes)}
+        return compile_plan(source, target, shapes, weights=segment, **own)
 
-    done = [compile_bucket(first_shapes(wanted), check_import)]
+    done = [compile_bucket(first_shapes(wanted), options)]
     symbols = input_symbols(done[0].model)
-    check_again = check_import and not are_open(wanted, symbols)
-    done += [compile_bucket(shapes, check_again) for shapes in expand_shapes(wanted, symbols)[1:]]
+    check_again = options.get("check_import", True) and not are_open(wanted, symbols)
+    later: CompileOptions = {**options, "check_import": check_again}
+    done += [compile_bucket(shapes, later) for shapes in expand_shapes(wanted, symbols)[1:]]
     plans = [item.plan for item in done]
     share_prepared(plans)
     weights = segment.whole()

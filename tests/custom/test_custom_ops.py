@@ -43,6 +43,10 @@ def test_the_package_runs_and_is_verified(folder: Path, model: Path, package: Pa
     assert tiercast.verify(model, package, ops=[folder]).ok
 
 
+def test_the_package_stage_of_a_model_takes_its_kernels_along(folder: Path, model: Path) -> None:
+    assert tiercast.verify(model, f"{model}@package", ops=[folder]).ok
+
+
 @pytest.mark.parametrize("opset", [11, 17, 21])
 def test_older_opsets_keep_the_operator(folder: Path, tmp_path: Path, opset: int) -> None:
     plan = compile_plan(twice_model(tmp_path / "m.onnx", opset), "linux-arm64", ops=[folder]).plan
