@@ -36,15 +36,22 @@ def test_updates_smaller_than_x(tmp_path: Path, axis: int) -> None:
     np.testing.assert_array_equal(found["y"], wanted(made, inputs)["y"])
 
 
-@pytest.mark.parametrize(
-    ("index", "attributes", "why"),
-    [
-        (6, "axis=0", "leave an axis of 6"),
-        (0, 'axis=0, reduction="add"', "reduction 'add' is not supported"),
-    ],
-)
-def test_refusals(tmp_path: Path, index: int, attributes: str, why: str) -> None:
-    made = model("", "1,1,1", attributes)
-    made.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, 1), index), "at"))
-    with pytest.raises(GraphError, match=why):
+@pytest.mark.native
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "min"])
+def test_updates_that_meet(tmp_path: Path, reduction: str) -> None:
+    random = np.random.default_rng(1)
+    inputs = {
+        "x": random.standard_normal((6, 6, 6)).astype(np.float32),
+        "at": random.integers(-6, 6, (6, 9, 5)),  # more updates than places
+        "to": random.standard_normal((6, 9, 5)).astype(np.float32),
+    }
+    made = model(", int64[6,9,5] at", "6,9,5", f'axis=1, reduction="{reduction}"')
+    found = Session(compile(made, output=tmp_path / "m.tcpkg")).run(inputs)
+    np.testing.assert_allclose(found["y"], wanted(made, inputs)["y"], rtol=1e-6)
+
+
+def test_index_outside(tmp_path: Path) -> None:
+    made = model("", "1,1,1", "axis=0")
+    made.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, 1), 6), "at"))
+    with pytest.raises(GraphError, match="leave an axis of 6"):
         compile(made, output=tmp_path / "m.tcpkg")

@@ -88,7 +88,7 @@ def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> N
             return True
         if node.domain != "":
             return has_body(node.op_type, versions.get(node.domain, 1), node.domain)
-        return node.op_type in ("If", "Loop", "Scan", "Upsample") or can_be_split(
+        return node.op_type in ("If", "Loop", "Scan", "Scatter", "Upsample") or can_be_split(
             node.op_type, max(opset, HUB_OPSET)
         )
 

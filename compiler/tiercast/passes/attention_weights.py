@@ -52,7 +52,7 @@ def _refusal(picked: ir.Node, softmax: ir.Node, scatter: ir.Node) -> str | None:
         return "the smallest scores are picked"
     if not int(attr(picked, "axis")) == int(attr(softmax, "axis")) == int(attr(scatter, "axis")):
         return "scores are picked, weighed and scattered along different axes"
-    if not _is_zeros(base):
+    if attr(scatter, "reduction") != "none" or not _is_zeros(base):
         return "weights are scattered into something else than zeros"
     if any(only_user(value) is None for value in picked.outputs):
         return "the largest scores or their positions are read elsewhere too"
