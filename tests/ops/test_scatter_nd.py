@@ -17,7 +17,8 @@ from tiercast.session import Session
 
 def model(ports: str, out: str, reduction: str = "none") -> onnx.ModelProto:
     node = f'y = ScatterND<reduction="{reduction}">(x, at, to)'
-    return parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]> m ({ports}) => ({out} y) {{ {node} }}')
+    head = '<ir_version: 9, opset_import: ["" : 18]>'
+    return parser.parse_model(f"{head} m ({ports}) => ({out} y) {{ {node} }}")
 
 
 @pytest.mark.native
@@ -56,7 +57,7 @@ def test_a_tuple_outside_changes_nothing(tmp_path: Path) -> None:
     [
         ("float", 6, "none", "leave an axis of 6"),
         ("float", 0, "mean", "mean"),
-        ("double", 0, "add", "'add' of DOUBLE; f32 and integers"),
+        ("double", 0, "add", "'add' of DOUBLE; f32 and integers only"),
     ],
 )
 def test_refusals(tmp_path: Path, kind: str, index: int, reduction: str, why: str) -> None:

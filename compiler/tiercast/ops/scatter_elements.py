@@ -17,8 +17,8 @@ _NOT_REDUCED = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
 class ScatterElements(Op):
-    """y = x, then y[i][indices[i][j][k]][k] = updates[i][j][k] (for axis 1), or with `reduction` add, mul, max or
-    min that of both, also where an index is met again; any dtype, f32 and integers for reductions; dense;
+    """y = x, then y[i][indices[i][j][k]][k] = updates[i][j][k] (for axis 1), or by `reduction` add, mul, max
+    or min that of both, also where an index is met again; any dtype, f32 and integers for reductions; dense;
     indices as in `Gather`, but one out of range at run time changes nothing. Output: x's shape."""
 
     onnx = ("ScatterElements",)
@@ -64,9 +64,9 @@ def reduction_of(node: ir.Node) -> str:
 
 
 def check_reduction(node: ir.Node, x: ir.Value) -> None:
-    """GraphError when a physical scatter's reduction is unknown, or x is of reals that it is not computed in."""
+    """GraphError when a physical scatter's reduction is unknown, or not computed for x's dtype."""
     reduction = attr(node, "reduction")
     if reduction not in REDUCTIONS:
         raise GraphError(f"{where(node)}: reduction {reduction!r} is unknown; known: {', '.join(REDUCTIONS)}")
     if reduction != "none" and dtype(x) in _NOT_REDUCED:
-        raise GraphError(f"{where(node)}: reduction {reduction!r} of {dtype(x)}; f32 and integers are reduced")
+        raise GraphError(f"{where(node)}: reduction {reduction!r} of {dtype(x)}; f32 and integers only")

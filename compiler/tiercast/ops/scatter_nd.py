@@ -16,8 +16,8 @@ from tiercast.ops.scatter_elements import check_reduction, reduction_of
 
 class ScatterNd(Op):
     """y = x, then y[indices[i..., :]] = updates[i...], or with `reduction` add, mul, max or min that of both,
-    also where a tuple is met again; any dtype, f32 and integers for reductions; dense; a tuple out of range at
-    run time changes nothing. Output: x's shape."""
+    also where a tuple is met again; any dtype, f32 and integers for reductions; dense; a tuple out of range
+    at run time changes nothing. Output: x's shape."""
 
     onnx = ("ScatterND",)
     inputs = ("x", "indices", "updates")
@@ -31,9 +31,7 @@ class ScatterNd(Op):
         for at, length in enumerate(layout.shape(x)[: layout.shape(indices)[-1]]):
             check_indices(node, None if array is None else array[..., at], length)
         operands = [layout.plain(value) for value in (x, indices, updates)]
-        layout.bind(
-            node.outputs[0], layout.emit("ScatterNd", operands, {"reduction": reduction_of(node)})[0]
-        )
+        layout.bind(node.outputs[0], layout.emit("ScatterNd", operands, {"reduction": reduction_of(node)})[0])
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
         """x's shape."""
@@ -43,8 +41,8 @@ class ScatterNd(Op):
         wanted = (*shape(indices)[:-1], *shape(x)[depth:])
         if not 1 <= depth <= len(shape(x)) or shape(updates) != wanted or dtype(updates) != dtype(x):
             raise GraphError(
-                f"{where(node)}: updates {dtype(updates)} {shape(updates)} at tuples {shape(indices)} do not fit "
-                f"into {dtype(x)} {shape(x)}"
+                f"{where(node)}: updates {dtype(updates)} {shape(updates)} at tuples {shape(indices)} do not "
+                f"fit into {dtype(x)} {shape(x)}"
             )
         check_reduction(node, x)
         return [(dtype(x), shape(x))]
