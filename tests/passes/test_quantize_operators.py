@@ -114,7 +114,7 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "sigmoid": (unary("Sigmoid", 1 / 256, -128), ["lookup"]),
     "hard swish": (unary("HardSwish", 0.0131, -100), ["lookup"]),
     "leaky relu": (unary("LeakyRelu", 0.0231, -30, alpha=0.1), ["lookup"]),
-    "prelu": (parametric, ["lookup"]),
+    "prelu": (parametric, ["quantized_prelu"]),
     "chain": (chain, ["lookup"]),
     "concat of two scales": (joined, ["lookup", "lookup"]),
     "global average": (unary("GlobalAveragePool", 0.0101, 3), ["quantized_pool2d"]),

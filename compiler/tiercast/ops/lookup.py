@@ -10,7 +10,8 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
-from tiercast.ops.registry import Op, const, dtype, shape, where
+from tiercast.ops.quantized_prelu import slopes_of
+from tiercast.ops.registry import Op, attr, const, dtype, shape, where
 
 BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 
@@ -35,7 +36,9 @@ class Lookup(Op):
         if len(layout.shape(table)) == 2:
             axis = node.attributes["axis"].as_int()
             perm = (*(item for item in perm if item != axis), axis) if perm[-1] != axis else perm
-        made = layout.emit("Lookup", [layout.as_perm(x, perm), layout.plain(table)])[0]
+        made = _slopes(node, layout, layout.as_perm(x, perm))
+        if made is None:
+            made = layout.emit("Lookup", [layout.as_perm(x, perm), layout.plain(table)])[0]
         layout.bind(node.outputs[0], made, perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
@@ -59,3 +62,19 @@ class Lookup(Op):
         low.call(
             node, low.choose("lookup_anyany"), operands, [node.outputs[0]], {"per_channel": table.ndim - 1}
         )
+
+
+def _slopes(node: ir.Node, layout: Layouter, x: ir.Value) -> ir.Value | None:
+    """Tables of channels as two slopes of each, where that gives the same; `x_zero` and `y_zero` of the node
+    say around which points.
+    """
+    table = const(node.inputs[1])
+    if table is None or table.ndim != 2 or table.dtype != np.int8 or dtype(x) != ir.DataType.INT8:
+        return None
+    x_zero, y_zero = int(attr(node, "x_zero", 0)), int(attr(node, "y_zero", 0))
+    slopes = slopes_of(table, x_zero, y_zero)
+    if slopes is None:
+        return None
+    limits = {"low": int(table.min()), "high": int(table.max())}
+    operands = [x, layout.constant(slopes, f"{x.name}/slopes")]
+    return layout.emit("QuantizedPrelu", operands, {"x_zero": x_zero, "y_zero": y_zero, **limits})[0]

@@ -122,7 +122,8 @@ class _Run:
     ) -> None:
         name = result.node.outputs[0].name
         entries = new_constant(self.into.graph, f"{name}.table", table)
-        attributes = {} if axis is None else {"axis": axis}
+        zeros = {"x_zero": source.signed_zero, "y_zero": result.how.signed_zero}
+        attributes = {} if axis is None else {"axis": axis, **zeros}
         self.into.replace(
             result, "QuantizedLookup", [self.into.signed.of(integers, source), entries], attributes
         )
