@@ -13,6 +13,10 @@ ROUNDING = "tiercast.rounding"  # the key in a node's metadata
 # averaged, and halves go away from zero, or up.
 AWAY = "away"
 UP = "up"
+# Of a ReduceMean: the sum of the stored integers, int8 or uint8, is scaled in f32 and a bias that holds both zero
+# points is added, as LiteRT has it by XNNPACK.
+BIASED = "biased"
+BIASED_U8 = "biased_u8"
 # Of a PRelu of quantized values whose slope is quantized too: 32-bit multipliers and shifts (fixed_point.py).
 FIXED_POINT = "fixed_point"
 # Of an Add or Sub of quantized values: factors of 21 bits, halves up, as LiteRT has them by XNNPACK.

@@ -18,7 +18,9 @@ class QuantizedPool2d(Op):
 
     Averages are (sum of x - x_zero) * scale / count + y_zero, halves to even, within low..high; scale is x's
     over y's. rounding away or up: (sum of x - x_zero) / count itself is rounded, halves away from zero or up;
-    the scale is 1. Other attributes as in Pool2d.
+    the scale is 1. rounding biased: f32(sum of x * s) + f32(y_zero - f32(count * x_zero * s)), where s is
+    f32(scale * f32(1 / count)); biased_u8: the same of the u8 that x and y hold xor 0x80. Other attributes as
+    in Pool2d.
     """
 
     onnx = ("QuantizedAveragePool",)

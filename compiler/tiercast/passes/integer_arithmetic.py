@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.ir.edit import array, new_constant, only_user, static_shape
-from tiercast.ir.rounding import AWAY, COARSE, UP, rounding_of
+from tiercast.ir.rounding import AWAY, BIASED, BIASED_U8, COARSE, UP, rounding_of
 from tiercast.ops.quantized_binary import coarse_fixed_point
 from tiercast.passes.integer_operators import PRODUCTS, Emitter, Result, operator_node
 from tiercast.passes.integer_sums import matrix_refusal
@@ -131,6 +131,8 @@ def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
     same = (how.one_scale, how.signed_zero) == (source[1].one_scale, source[1].signed_zero)
     if rounding in (AWAY, UP) and same:  # the integers themselves are averaged
         attributes |= {"rounding": rounding, "scale": 1.0, "x_zero": 0, "y_zero": 0}
+    elif rounding in (BIASED, BIASED_U8):
+        attributes["rounding"] = rounding
     x = into.signed.of(*source)
     pooled = (*dims[:2], 1, 1)
     out = result.node.outputs[0]

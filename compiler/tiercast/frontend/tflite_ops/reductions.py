@@ -10,6 +10,7 @@ from tiercast.frontend.tflite_ops.scope import CHANNELS_FIRST, Perm, Scope
 from tiercast.frontend.tflite_ops.shapes import axis_of, cast, last_axis
 from tiercast.frontend.tflite_ops.table import options, translates
 from tiercast.frontend.tflite_ops.unary import tensor_kind
+from tiercast.ir.rounding import BIASED, BIASED_U8, ROUNDING
 
 _REDUCTIONS = {
     "MEAN": "ReduceMean",
@@ -35,13 +36,20 @@ def reduce(scope: Scope, op: Operator) -> None:
         return
     operands = [scope.real(x, perm), scope.builder.ints([perm.index(axis) for axis in axes])]
     made = scope.builder.emit(_REDUCTIONS[op.kind], operands, keepdims=int(keeps))
+    if op.kind == "MEAN" and scope.quantized(x) is not None and scope.quantized(out) is not None:
+        scope.builder.mark(made, ROUNDING, BIASED_U8 if scope.tensor(x).kind == "UINT8" else BIASED)
     kept = [axis for axis in range(rank) if axis not in axes]
     scope.put(out, made, perm if keeps else [kept.index(axis) for axis in perm if axis in kept])
 
 
 def _reduced_in(scope: Scope, x: int, axes: list[int]) -> Perm:
-    """The order that x has; TFLite's own where channels are reduced: so layer norms are found."""
+    """The order that x has; TFLite's own where channels are reduced: so layer norms are found.
+
+    An image that is reduced to one pixel is one in ONNX's order: that is a pool.
+    """
     perm = scope.perm(x)
+    if len(perm) == 4 and axes == [1, 2]:
+        return CHANNELS_FIRST
     return tuple(range(len(perm))) if axes == [len(perm) - 1] else perm
 
 
