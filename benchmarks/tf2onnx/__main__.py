@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,9 +25,6 @@ from rich.table import Table
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITE = REPOSITORY / "build" / "tf2onnx"
 RESULTS = REPOSITORY / "build" / "bench" / "tf2onnx.json"
-PACKAGE = "tf2onnx==1.17.0"
-# What the suite imports beside TensorFlow: `parameterized`, and Keras 2 for the cells of TensorFlow 1.
-HELPERS = ["parameterized==0.9.0", "tf_keras==2.21.0"]
 RECURRENT = [
     "test_lstm",
     "test_gru",
@@ -84,18 +82,28 @@ def main(
 
 
 def _fetch() -> Path:
-    """The folder of the suite's tests, fetched and unpacked once."""
-    helpers = SUITE / "helpers"
-    if not (SUITE / "done").exists():
-        SUITE.mkdir(parents=True, exist_ok=True)
+    """The folder of the suite's tests: of the pinned release, fetched and unpacked once."""
+    (package,) = (pin for pin in _pins("tf") if pin.startswith("tf2onnx=="))
+    wanted = [package, *_pins("tf-suite")]
+    done = SUITE / "done"
+    if not done.exists() or done.read_text().split() != wanted:
+        shutil.rmtree(SUITE, ignore_errors=True)
+        SUITE.mkdir(parents=True)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
         download = [*pip, "download", "--no-binary", ":all:", "--no-deps"]
-        subprocess.run([*download, "-d", str(SUITE), PACKAGE], check=True)
-        subprocess.run([*pip, "install", "--no-deps", "--target", str(helpers), *HELPERS], check=True)
+        subprocess.run([*download, "-d", str(SUITE), package], check=True)
+        helpers = [*pip, "install", "--no-deps", "--target", str(SUITE / "helpers"), *wanted[1:]]
+        subprocess.run(helpers, check=True)
         with tarfile.open(next(SUITE.glob("*.tar.gz"))) as archive:
             archive.extractall(SUITE, filter="data")
-        (SUITE / "done").touch()
+        done.write_text("\n".join(wanted))
     return next(SUITE.glob("tf2onnx-*/tests"))
+
+
+def _pins(extra: str) -> list[str]:
+    """What pyproject.toml pins for an extra."""
+    command = [sys.executable, str(REPOSITORY / "tools" / "pins.py"), extra]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
 def _run(folder: Path, module: str, only: str) -> list[tuple[str, str, str]]:

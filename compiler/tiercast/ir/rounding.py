@@ -13,8 +13,8 @@ ROUNDING = "tiercast.rounding"  # the key in a node's metadata
 # averaged, and halves go away from zero, or up.
 AWAY = "away"
 UP = "up"
-# Of a ReduceMean: the sum of the stored integers, int8 or uint8, is scaled in f32 and a bias that holds both zero
-# points is added, as LiteRT has it by XNNPACK.
+# Of a ReduceMean: the sum of the stored integers, int8 or uint8, is scaled in f32 and a bias that holds both
+# zero points is added, as LiteRT has it by XNNPACK.
 BIASED = "biased"
 BIASED_U8 = "biased_u8"
 # Of a PRelu of quantized values whose slope is quantized too: 32-bit multipliers and shifts (fixed_point.py).
