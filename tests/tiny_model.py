@@ -35,3 +35,25 @@ def tiny_model() -> onnx.ModelProto:
         weights,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def with_empty_ports() -> onnx.ModelProto:
+    """y = relu(x) [2,3]; an empty input, whose sums are zeros [4,1], and an empty output, cut from x."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("ReduceSum", ["none", "axes"], ["zeros"]),
+        helper.make_node("Slice", ["y", "begin", "end"], ["nothing"]),
+    ]
+    inputs = {"x": [2, 3], "none": [4, 0]}
+    outputs = {"y": [2, 3], "zeros": [4, 1], "nothing": [0, 3]}
+    graph = helper.make_graph(
+        nodes,
+        "empties",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in outputs.items()],
+        [
+            numpy_helper.from_array(np.array([value], np.int64), name)
+            for name, value in {"axes": 1, "begin": 7, "end": 9}.items()
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -158,7 +158,7 @@ struct Runner {
     buffers = static_cast<tc_buffer*>(calloc(static_cast<size_t>(ports), sizeof(tc_buffer)));
     for (int32_t i = 0; i < ports; ++i) {
       const tc_port& port = i < inputs ? session.input(i) : session.output(i - inputs);
-      if (buffers == nullptr || posix_memalign(&buffers[i].data, 64, static_cast<size_t>(port.bytes)) != 0)
+      if (buffers == nullptr || posix_memalign(&buffers[i].data, 64, static_cast<size_t>(port.bytes == 0 ? 1 : port.bytes)) != 0)
         return fail(&error, TC_ERROR_MEMORY, "package %s: no memory for its inputs and outputs", path);
       memset(buffers[i].data, 0, static_cast<size_t>(port.bytes));
       buffers[i].bytes = port.bytes;

@@ -278,7 +278,7 @@ tc_status check_buffers(const tc_session& session, const char* direction, const 
                 port_count);
   for (int32_t i = 0; i < count; ++i) {
     const tc_port& port = ports[i];
-    if (buffers[i].data == nullptr || buffers[i].bytes != port.bytes)
+    if ((buffers[i].data == nullptr && port.bytes != 0) || buffers[i].bytes != port.bytes)
       return fail(error, TC_ERROR_ARGUMENT, "%s%s: %s %d \"%s\" takes %llu bytes; %llu given%s", label, bucket.chars, direction, i,
                   port.name, ull(port.bytes), ull(buffers[i].bytes), buffers[i].data == nullptr ? " at NULL" : "");
     if (reinterpret_cast<uintptr_t>(buffers[i].data) % static_cast<uintptr_t>(tc_dtype_bytes(port.dtype)) != 0)
@@ -289,6 +289,7 @@ tc_status check_buffers(const tc_session& session, const char* direction, const 
 }
 
 bool overlap(const tc_buffer& a, const tc_buffer& b) {
+  if (a.bytes == 0 || b.bytes == 0) return false;
   const auto begin_a = reinterpret_cast<uintptr_t>(a.data), begin_b = reinterpret_cast<uintptr_t>(b.data);
   return begin_a < begin_b + b.bytes && begin_b < begin_a + a.bytes;
 }

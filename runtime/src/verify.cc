@@ -134,7 +134,7 @@ class PlanVerifier {
     if (!is_aligned(port->dims())) return refuse("%s %u \"%.80s\": dims are not 8-byte aligned", direction, index, text(port->name()));
     uint64_t bytes = 0;
     if (!dense_bytes(port->dims(), dtype, &bytes))
-      return refuse("%s %u \"%.80s\": dims %s: rank must be <= %d, each dim in [1, 2^31), the size within limits", direction, index,
+      return refuse("%s %u \"%.80s\": dims %s: rank must be <= %d, each dim in [0, 2^31), the size within limits", direction, index,
                     text(port->name()), dims_text(port->dims()).chars, TC_MAX_RANK);
     return TC_OK;
   }
@@ -309,7 +309,7 @@ bool dense_bytes(const flatbuffers::Vector<int64_t>* dims, int32_t dtype, uint64
   uint64_t product = 1;
   for (uint32_t i = 0; i < length(dims); ++i) {
     const int64_t dim = dims->Get(i);
-    if (dim < 1 || static_cast<uint64_t>(dim) > kMaxDim || !checked_mul(product, static_cast<uint64_t>(dim), &product)) return false;
+    if (dim < 0 || static_cast<uint64_t>(dim) > kMaxDim || !checked_mul(product, static_cast<uint64_t>(dim), &product)) return false;
     if (product > kMaxElements) return false;
   }
   *bytes = product * static_cast<uint64_t>(tc_dtype_bytes(dtype));

@@ -17,7 +17,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from tests.ops.onnx_node import parsed
+from tests.ops.onnx_node import wanted as wanted_of
 from tests.passes.quantized_models import Builder, judged, ours, refusals
+from tiercast import Session, compile
 
 pytestmark = pytest.mark.native
 OPERATORS = (
@@ -71,6 +74,48 @@ def test_onnx_node_tests_pass() -> None:
             if not np.allclose(left, right, rtol=1e-5, atol=1e-7):
                 wrong.append(name)
     assert len(all_cases) >= 15 and not wrong
+
+
+@pytest.mark.parametrize("kinds", [("uint8", "uint8"), ("int8", "uint8"), ("uint8", "int8")])
+@pytest.mark.parametrize("forms", ["computed computed", "rows columns", "known computed", "computed known"])
+def test_products_with_computed_zero_points(kinds: tuple[str, str], forms: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    (a_form, b_form), dims = forms.split(), {"computed": "", "known": "", "rows": "[4]", "columns": "[5]"}
+    zeros = f"{kinds[0]}{dims[a_form]} za, {kinds[1]}{dims[b_form]} zb"
+    ports = f"{kinds[0]}[4,70] a, {kinds[1]}[70,5] b, {zeros}"
+    model = parsed(f"({ports}) => (int32[4,5] y) {{ y = MatMulInteger(a, b, za, zb) }}")
+    feeds = {}
+    for port in list(model.graph.input):
+        kind = onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)
+        sizes = [dim.dim_value for dim in port.type.tensor_type.shape.dim]
+        info = np.iinfo(kind)
+        feeds[port.name] = random.integers(info.min, info.max, sizes, kind, endpoint=True)
+    whole = {name: array.astype(np.int64) for name, array in feeds.items()}
+    rows, columns = whole["za"].reshape(-1, 1), whole["zb"].reshape(1, -1)
+    wanted = (whole["a"] - rows) @ (whole["b"] - columns)
+    for name, form in (("za", a_form), ("zb", b_form)):
+        if form == "known":
+            model.graph.input.remove(next(port for port in model.graph.input if port.name == name))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(feeds.pop(name), name))
+    found = Session(compile(model, output=tmp_path / "m.tcpkg")).run(feeds)["y"]
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("zero", ["", ", z"])
+def test_blocks_with_computed_scales(zero: str, tmp_path: Path) -> None:
+    text = f"""(float[2,6,3] x, float[2,3,3] s, uint8[2,3,3] z) => (uint8[2,6,3] q, float[2,6,3] y)
+        {{ q = QuantizeLinear<axis=1, block_size=2>(x, s{zero})
+           y = DequantizeLinear<axis=1, block_size=2>(q, s{zero}) }}"""
+    random = np.random.default_rng(0)
+    feeds = {
+        "x": random.uniform(-3, 9, (2, 6, 3)).astype(np.float32),
+        "s": random.uniform(0.02, 0.06, (2, 3, 3)).astype(np.float32),
+        "z": random.integers(0, 99, (2, 3, 3), np.uint8),
+    }
+    model = parsed(text)
+    found = Session(compile(model, output=tmp_path / "m.tcpkg")).run(feeds)
+    for name, wanted in wanted_of(model, feeds).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-6)
 
 
 def small_network() -> tuple[Builder, str]:

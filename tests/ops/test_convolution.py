@@ -82,6 +82,7 @@ TRANSPOSED: list[tuple[tuple[int, int, int], dict[str, Any]]] = [
     ((3, 8, 1), {"kernel_shape": [4, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     ((3, 8, 1), {"kernel_shape": [4, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
     ((3, 8, 1), {"kernel_shape": [3, 3], "strides": [2, 2], "output_shape": [10, 14]}),
+    ((3, 8, 1), {"kernel_shape": [3, 3], "strides": [3, 2], "output_shape": [17, 15]}),
     ((3, 8, 1), {"kernel_shape": [1, 2], "strides": [3, 3]}),
 ]
 

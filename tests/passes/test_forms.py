@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from graphs import feeds, graph, proto, run_onnx
 
+from tests.tiny_model import with_empty_ports
 from tiercast import Session, compile
-from tiercast.errors import ModelError
+from tiercast.errors import ModelError, UsageError
 from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.remove_empties import remove_empties
 
@@ -120,6 +121,37 @@ def test_empty_parts_of_splits_and_concats_go() -> None:
     fold_constants(model)
     remove_empties(model)
     assert "Split" not in [node.op_type for node in model.graph]
+
+
+def test_empty_values_are_constants(tmp_path: Path) -> None:
+    feeds = {"x": np.array([[1, -2, 3], [4, 5, -6]], np.float32), "none": np.zeros((4, 0), np.float32)}
+    found = Session(compile(with_empty_ports(), output=tmp_path / "m.tcpkg")).run(feeds)
+    np.testing.assert_array_equal(found["y"], np.maximum(feeds["x"], 0))
+    np.testing.assert_array_equal(found["zeros"], np.zeros((4, 1)))
+    assert found["nothing"].shape == (0, 3) and found["nothing"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["float", "int32", "uint8"])
+def test_reductions_of_nothing(tmp_path: Path, kind: str) -> None:
+    names = ["Sum", "Prod", "Max", "Min", "SumSquare", "L1"]
+    names = names[2:4] if kind == "uint8" else names
+    outputs = ", ".join(f"{kind}[2,4] {name}" for name in names)
+    body = " ".join(f"{name} = Reduce{name}<keepdims=0>(x, axis)" for name in names)
+    text = f"{{ axis = Constant<value_ints=[1]>() {body} }}"
+    model = proto(f"({kind}[2,0,4] x) => ({outputs}) {text}", opset=20)
+    x = np.zeros((2, 0, 4), {"float": np.float32}.get(kind, kind))
+    found = Session(compile(model, output=tmp_path / "m.tcpkg")).run({"x": x})
+    least, most = (-np.inf, np.inf) if kind == "float" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    wanted = {"Sum": 0, "Prod": 1, "Max": least, "Min": most, "SumSquare": 0, "L1": 0}
+    for name, array in found.items():
+        assert array.dtype == x.dtype
+        np.testing.assert_array_equal(array, np.full((2, 4), wanted[name]))
+
+
+def test_a_dimension_of_the_user_may_not_be_empty(tmp_path: Path) -> None:
+    model = proto("(float[N,3] x) => (float[N,3] y) { y = Relu(x) }", opset=20)
+    with pytest.raises(UsageError, match="dimension below 1"):
+        compile(model, output=tmp_path / "m.tcpkg", inputs={"x": (0, 3)})
 
 
 @pytest.mark.parametrize(

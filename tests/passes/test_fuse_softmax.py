@@ -35,6 +35,22 @@ def test_a_shift_that_changes_along_the_axis_stays() -> None:
     assert op_types(model) == ["ReduceMax", "Sub", "Softmax"]
 
 
+def test_a_softmax_of_f32_in_f64_is_one_in_f32() -> None:
+    text = """(float[1,6,5] x) => (float[1,6,5] y, float[1,6,5] z) { wide = Cast<to=11>(x)
+        s = Softmax<axis=1>(wide) y = Cast<to=1>(s) narrow = Cast<to=1>(s) z = Relu(narrow) }"""
+    model = graph(text)
+    keeps_result(model, fuse_softmax)
+    assert next(node for node in model.graph if node.op_type == "Softmax").outputs[0].dtype == 1
+
+
+def test_a_softmax_that_stays_f64_is_kept() -> None:
+    text = """(float[1,6,5] x) => (double[1,6,5] y) { wide = Cast<to=11>(x) s = Softmax<axis=1>(wide)
+        y = Neg(s) }"""
+    model = graph(text)
+    fuse_softmax(model)
+    assert next(node for node in model.graph if node.op_type == "Softmax").outputs[0].dtype == 11
+
+
 @pytest.mark.parametrize("total", ["ReduceSum(x, axis)", "ReduceSum(e)", "ReduceMax(e, axis)"])
 def test_another_divisor_is_no_softmax(total: str) -> None:
     model = model_of("t = Identity(x)", total)

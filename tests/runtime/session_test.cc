@@ -232,6 +232,26 @@ void test_buffer_refusals() {
   refused(good.inputs, 2, &output, 1, "\"y\" and input \"x\" overlap");
 }
 
+// Ports of 0 bytes, which no tensor lives in, need no memory.
+void test_empty_ports() {
+  SampleModel model = sample_model();
+  model.plan.inputs.push_back(tiercast_test::make_port("none", {0, 4}));
+  model.plan.outputs.push_back(tiercast_test::make_port("nothing", {2, 0}));
+  const AlignedBytes file(make_file(model.plan, model.weights));
+  Session session;
+  tiercast::Error error;
+  CHECK(session.open(file.bytes.get(), file.size, test_library(), tc_options_default(), &error) == TC_OK);
+  Buffers buffers(6);
+  const tc_buffer inputs[3] = {buffers.inputs[0], buffers.inputs[1], {nullptr, 0}}, outputs[2] = {buffers.output, {nullptr, 0}};
+  CHECK(session.run(inputs, 3, outputs, 2, &error) == TC_OK);
+  CHECK(buffers.y[29] == expected_y(5, 4));
+  const tc_buffer inside[2] = {buffers.output, {buffers.y.data() + 1, 0}};  // no byte of it is shared
+  CHECK(session.run(inputs, 3, inside, 2, &error) == TC_OK);
+  const tc_buffer more[2] = {buffers.output, {buffers.y.data(), 4}};
+  CHECK(session.run(inputs, 3, more, 2, &error) == TC_ERROR_ARGUMENT);
+  CHECK_CONTAINS(error.message, "output 1 \"nothing\" takes 0 bytes; 4 given");
+}
+
 void write_bytes(const std::string& path, const std::vector<uint8_t>& bytes) {
   FILE* file = fopen(path.c_str(), "wb");
   CHECK(file != nullptr && fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size());
@@ -331,6 +351,7 @@ int main() {
   test_joined_libraries();
   test_option_refusals();
   test_buffer_refusals();
+  test_empty_ports();
   test_files();
   test_buckets();
   return test_result();

@@ -116,7 +116,10 @@ void test_checksums() {
 void test_ports() {
   refuse_plan("must be an output", [](fb::PlanT& p) { p.outputs.clear(); });
   refuse_plan("input 0 \"x\": unknown dtype 77", [](fb::PlanT& p) { p.inputs[0]->dtype = static_cast<fb::DType>(77); });
-  refuse_plan("output 0 \"y\": dims 6x0", [](fb::PlanT& p) { p.outputs[0]->dims = {6, 0}; });
+  // An empty port has no bytes that a tensor could lie in.
+  refuse_plan("reach beyond the 0 bytes of their place (output 0)", [](fb::PlanT& p) { p.outputs[0]->dims = {6, 0}; });
+  refuse_plan("reach beyond the 0 bytes of their place (input 1)", [](fb::PlanT& p) { p.inputs[1]->dims = {0, 3}; });
+  refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = {0, int64_t{1} << 31}; });
   refuse_plan("input 1 \"x3\": dims -6x3", [](fb::PlanT& p) { p.inputs[1]->dims = {-6, 3}; });
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = {1 << 30, 1 << 30, 1 << 30}; });
   refuse_plan("input 1 \"x3\"", [](fb::PlanT& p) { p.inputs[1]->dims = std::vector<int64_t>(9, 1); });

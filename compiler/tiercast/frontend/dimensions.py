@@ -62,7 +62,9 @@ def _runtime_inputs(proto: onnx.ModelProto, apart: Container[str]) -> list[onnx.
 
 def _fix_port(port: onnx.ValueInfoProto, shape: tuple[int, ...], names: dict[str, int], origin: str) -> None:
     tensor = port.type.tensor_type
-    if any(size < 1 for size in shape):
+    empty = [dim.HasField("dim_value") and dim.dim_value == 0 for dim in tensor.shape.dim]
+    known = empty if len(empty) == len(shape) else [False] * len(shape)
+    if any(size < 1 and not (size == 0 and given) for size, given in zip(shape, known, strict=True)):
         raise UsageError(f"{origin}: input {port.name!r}: shape {_text(shape)} has a dimension below 1")
     if max(shape, default=1) >= 1 << 31 or math.prod(shape) > 1 << 40:
         raise UsageError(
@@ -103,8 +105,8 @@ def _refuse_open(ports: object, origin: str) -> None:
             raise ModelError(f"{origin}: input {port.name!r} is a {kind}; only tensors can be inputs")
         if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
             open_ports.append(port)
-        elif any(dim.dim_value < 1 for dim in tensor.shape.dim):
-            raise ModelError(f"{origin}: input {port.name!r} has an empty dimension ({_dims(port)})")
+        elif any(dim.dim_value < 0 for dim in tensor.shape.dim):
+            raise ModelError(f"{origin}: input {port.name!r} has a dimension below 0 ({_dims(port)})")
     if open_ports:
         lines = "\n".join(f"  {port.name}: {_dims(port)}" for port in open_ports)
         flags = " ".join(f"--input {port.name}:{_example(port)}" for port in open_ports)

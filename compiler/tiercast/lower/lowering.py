@@ -272,6 +272,8 @@ class _Planner:
         for index, value in enumerate(self._graph.outputs):
             name = value.metadata_props.get("port", value.name or "")
             self._plan.outputs.append(Port(name, dtype_name(value), _few_axes(value, shape(value))))
+            if 0 in shape(value):
+                continue  # there is nothing to write
             at = self._storage.of[value]
             if _owns_whole_root(value, at) and at.root not in self._places and at.root.const_value is None:
                 self._places[at.root] = ("output", index, 0)

@@ -150,7 +150,9 @@ def transpose_attributes(
         "output_padding": spatial_pair(node, "output_padding", 0, spatial),
         "group": int(attr(node, "group", 1)),
     }
-    return {**attributes, "pads": _pads(node, size, kernel, attributes, spatial)}
+    pads, beyond = _pads(node, size, kernel, attributes, spatial)
+    extra = [more + rest for more, rest in zip(attributes["output_padding"], beyond, strict=True)]
+    return {**attributes, "output_padding": extra, "pads": pads}
 
 
 def _taps(kernel: int, stride: int, dilation: int, residue: int) -> list[int]:
@@ -172,13 +174,14 @@ def _size(node: ir.Node, extent: int, axis: int) -> int:
 
 def _pads(
     node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any], spatial: int
-) -> list[int]:
-    """[top, left, bottom, right] from pads, or from output_shape or auto_pad SAME_* as ONNX says."""
+) -> tuple[list[int], list[int]]:
+    """[top, left, bottom, right] from pads, or from output_shape or auto_pad SAME_* as ONNX says, and by how
+    much the output is longer at its ends than what the input reaches: pads would be negative there."""
     strides, dilations, extra = attributes["strides"], attributes["dilations"], attributes["output_padding"]
     mode = attr(node, "auto_pad") or "NOTSET"
     wanted = [int(item) for item in attr(node, "output_shape") or []]
     if not wanted and not mode.startswith("SAME"):
-        return explicit_pads(node, size, kernel, strides, dilations, spatial)
+        return explicit_pads(node, size, kernel, strides, dilations, spatial), [0, 0]
     if wanted and spatial == 1:
         wanted = [1, *wanted[-1:]]
     goal = wanted[-2:] or [extent * step for extent, step in zip(size, strides, strict=True)]
@@ -187,10 +190,8 @@ def _pads(
         step * (extent - 1) + more + (taps - 1) * dilation + 1 - out
         for extent, step, more, taps, dilation, out in axes
     ]
-    if min(total) < 0:
-        raise GraphError(
-            f"{where(node)}: output_shape={goal} needs negative pads {total}: use output_padding"
-        )
+    beyond = [max(-item, 0) for item in total]
+    total = [max(item, 0) for item in total]
     small = [item // 2 for item in total]
     large = [item - half for item, half in zip(total, small, strict=True)]
-    return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]
+    return [*small, *large] if mode == "SAME_UPPER" else [*large, *small], beyond

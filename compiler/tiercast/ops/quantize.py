@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.errors import GraphError
-from tiercast.ops.layouter import Layouter
+from tiercast.ops.layouter import MAX_COPY_AXES, Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.pointwise import in_order
-from tiercast.ops.registry import REQUIRED, Op, attr, dtype, shape, where
+from tiercast.ops.registry import REQUIRED, Op, attr, dense_strides, dtype, shape, where
 
 _TYPES = {"s8": ir.DataType.INT8, "u8": ir.DataType.UINT8}
 _NARROW = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -167,10 +167,9 @@ def _spread(node: ir.Node, layout: Layouter, perm: tuple[int, ...]) -> tuple[ir.
                 np.ascontiguousarray(np.transpose(real.reshape(along), perm)), value.name or "scale"
             )
         if block:
-            raise GraphError(
-                f"{where(node)}: scales of blocks that are computed at run time are not supported"
-            )
-        made = in_order(layout, value, perm, along)
+            made = layout.transpose(_repeated(node, layout, value, axis, block, dims), perm)
+        else:
+            made = in_order(layout, value, perm, along)
         if layout.dtype(value) != ir.DataType.FLOAT:
             made = layout.emit("Cast", [made], {"to": int(ir.DataType.FLOAT)})[0]
         return made
@@ -178,3 +177,23 @@ def _spread(node: ir.Node, layout: Layouter, perm: tuple[int, ...]) -> tuple[ir.
     scale, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert scale is not None
     return value_of(scale), None if zero is None else value_of(zero)
+
+
+def _repeated(
+    node: ir.Node, layout: Layouter, value: ir.Value, axis: int, block: int, dims: tuple[int, ...]
+) -> ir.Value:
+    """A computed scale or zero point of blocks, each element `block` times along `axis`, in logical order."""
+    own = layout.shape(value)
+    whole = (*own[:axis], own[axis] * block, *own[axis + 1 :]) if len(own) == len(dims) else own
+    if whole != dims or len(dims) >= MAX_COPY_AXES:
+        raise GraphError(
+            f"{where(node)}: scales {own} of blocks of {block}, computed at run time, do not fill {dims}"
+        )
+    steps = dense_strides(own)
+    attributes = {
+        "dims": [*own[: axis + 1], block, *own[axis + 1 :]],
+        "in_strides": [*steps[: axis + 1], 0, *steps[axis + 1 :]],
+        "offset": 0,
+        "shape": list(dims),
+    }
+    return layout.emit("Copy", [layout.plain(value)], attributes)[0]

@@ -1,4 +1,5 @@
-"""Recognises a softmax written out in arithmetic, as memory networks write it after a TopK."""
+"""Recognises a softmax written out in arithmetic, as memory networks write it after a TopK, and one of f32
+values in f64, as ONNX's Attention asks for by softmax_precision."""
 
 from __future__ import annotations
 
@@ -8,15 +9,24 @@ import onnx_ir as ir
 from tiercast.ir.edit import array, insert_before, like, remove_dead, static_shape, take_over
 from tiercast.ir.report import PassReport
 
+_NARROW = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
 
 def fuse_softmax(model: ir.Model) -> PassReport:
     """exp(x) / sum(exp(x)) along one axis is softmax(x), in place.
 
     What x subtracts cancels where it is the same along that axis. Where exp(x) would overflow, the softmax
-    does not.
+    does not. A softmax in f64 of f32 values that are f32 again behind it is one in f32: they differ by f32's
+    rounding.
     """
     report = PassReport("fuse_softmax")
     for node in list(model.graph):
+        if _is_widened(node):
+            cast = node.inputs[0].producer() if node.inputs[0] is not None else None
+            node.replace_input_with(0, cast.inputs[0] if cast is not None else None)
+            node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+            report.apply(node, "computed in f32, of which it is and which it becomes")
+            continue
         found = _match(node)
         if found is None:
             continue
@@ -29,6 +39,18 @@ def fuse_softmax(model: ir.Model) -> PassReport:
         report.apply(node, f"softmax along axis {axis}")
     remove_dead(model.graph)
     return report
+
+
+def _is_widened(node: ir.Node) -> bool:
+    """Whether the node is a softmax in f64 between casts from and to f32."""
+    if node.domain or node.op_type not in ("Softmax", "LogSoftmax") or node.outputs[0].is_graph_output():
+        return False
+    cast = _producer(node.inputs[0], "Cast")
+    source = cast.inputs[0] if cast is not None else None
+    if source is None or source.dtype != ir.DataType.FLOAT or node.outputs[0].dtype != ir.DataType.DOUBLE:
+        return False
+    readers = [use.node for use in node.outputs[0].uses()]
+    return all(reader.op_type == "Cast" and reader.outputs[0].dtype in _NARROW for reader in readers)
 
 
 def _match(divide: ir.Node) -> tuple[ir.Value, int] | None:

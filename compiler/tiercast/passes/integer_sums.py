@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from tiercast.ir.domain import QUANTIZED
 from tiercast.ir.edit import array, new_constant, static_shape
+from tiercast.passes.computed_zeros import add_zero_points
 from tiercast.passes.evaluate import evaluate
 from tiercast.passes.quantization import BYTES, Quantization
 from tiercast.passes.signed_values import SignedValues
@@ -62,27 +63,18 @@ def _both_computed(
     b, zeros = node.inputs[1], (_zero(node, 2), _zero(node, 3))
     if node.op_type != "MatMulInteger" or b is None or b.dtype not in BYTES:
         return "its weight is computed"
-    if not all(isinstance(zero, int) for zero in zeros):
-        return "its operands and their zero points are all computed"
     other = Quantization(b.dtype, how.scale, how.zero, None)
     shifts = [128 if item.kind == ir.DataType.UINT8 else 0 for item in (how, other)]
-    a_zero, b_zero = (
-        zero - shift for zero, shift in zip(zeros, shifts, strict=True) if isinstance(zero, int)
-    )
+    known = [zero - shift if isinstance(zero, int) else 0 for zero, shift in zip(zeros, shifts, strict=True)]
     assert node.inputs[0] is not None
     if _matrix_refusal(node.inputs[0], b):
         return "its batches differ, or it is a vector"
     operands = [signed.of(node.inputs[0], how), signed.of(b, other)]
-    return [
-        _made(
-            node,
-            "raw",
-            QUANTIZED,
-            "QuantizedMatMul",
-            operands,
-            {"a_zero": a_zero, "b_zero": b_zero, "to": "s32"},
-        )
-    ]
+    attributes = {"a_zero": known[0], "b_zero": known[1], "to": "s32"}
+    raw = _made(node, "raw", QUANTIZED, "QuantizedMatMul", operands, attributes)
+    if all(isinstance(zero, int) for zero in zeros):
+        return [raw]
+    return [raw, *add_zero_points(node, raw, operands, zeros, shifts)]
 
 
 def _matrix_refusal(a: ir.Value, b: ir.Value) -> bool:

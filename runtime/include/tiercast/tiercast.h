@@ -54,7 +54,7 @@ typedef struct tc_options {
   uint64_t memory_limit_bytes;  // refuse a package that wants more than this for arena and scratch together
 } tc_options;
 
-// An input or output of the model: dense, row-major, in the model's own order of dimensions.
+// An input or output of the model: dense, row-major, in the model's own order of dimensions. A dimension may be 0: such a port has 0 bytes.
 typedef struct tc_port {
   const char* name;  // owned by the session
   int32_t dtype;     // tc_dtype
@@ -69,7 +69,8 @@ typedef struct tc_shape {
   int64_t dims[TC_MAX_RANK];
 } tc_shape;
 
-// The caller's memory for one port. `data` is aligned to the element size (64 bytes is fastest), `bytes` is the port's.
+// The caller's memory for one port. `data` is aligned to the element size (64 bytes is fastest), `bytes` is the port's; where they are 0,
+// `data` may be NULL.
 typedef struct tc_buffer {
   void* data;
   uint64_t bytes;
