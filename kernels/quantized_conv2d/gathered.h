@@ -109,19 +109,27 @@ inline void multiply_block(const QPlan& plan, const uint8_t* rows, int64_t start
       const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow, left = count - done;
       const int64_t run = plan.flat || v.ow - ox > left ? left : v.ow - ox;
       const int64_t at = line / v.oh * v.y->strides[0] + line % v.oh * v.y->strides[1] + ox * v.y->strides[2] + g * v.oc + column;
-      dot_rows(rows + done * v.pitch, v.pitch, run, b, {v.y, at, v.y->strides[2], v.to});
+      const DotOut out = {v.y, at, v.y->strides[2], v.to};
+#ifdef TC_NARROW
+      if (width < DOT_LANES) {
+        narrow_rows(rows + done * v.pitch, v.pitch, run, {1, v.quads, {0}}, b, out);
+        done += run;
+        continue;
+      }
+#endif
+      dot_rows(rows + done * v.pitch, v.pitch, run, b, out);
       done += run;
     }
   }
 }
 
-int64_t work(const tc_call* call) {
+inline int64_t gathered_work(const tc_call* call) {
   const QPlan plan = qplan_of(call);
   return plan.blocks * plan.v.p->group * plan.splits;
 }
 
 // One item is a block of pixels, of one group, times a share of its panels.
-void run(const tc_call* call, int64_t begin, int64_t end) {
+inline void gathered_run(const tc_call* call, int64_t begin, int64_t end) {
   const QPlan plan = qplan_of(call);
   const QConv& v = plan.v;
   uint8_t* rows = (uint8_t*)call->scratch;

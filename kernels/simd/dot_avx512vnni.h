@@ -61,6 +61,13 @@ TC_INLINE void d_put(int8_t* to, __m512i bytes, int64_t n) {
     _mm512_mask_storeu_epi8(to, ~0ull >> (64 - n), bytes);
   }
 }
+TC_INLINE void d_put(int8_t* to, __m256i bytes, int64_t n) {
+  if (n >= 32) {
+    _mm256_storeu_si256((__m256i*)to, bytes);
+  } else {
+    _mm256_mask_storeu_epi8(to, ~0u >> (32 - n), bytes);
+  }
+}
 TC_INLINE void d_put(int8_t* to, __m128i bytes, int64_t n) {
   if (n >= 16) {
     _mm_storeu_si128((__m128i*)to, bytes);
@@ -69,8 +76,9 @@ TC_INLINE void d_put(int8_t* to, __m128i bytes, int64_t n) {
   }
 }
 
-// s8 of four vectors of sums, in order; saturation makes NaN and what is far too small the least value. scale: of vector j at j * step.
-TC_INLINE __m512i d_narrow(const __m512i& s0, const __m512i& s1, const __m512i& s2, const __m512i& s3, const float* scale, int64_t step,
+// s8 of four vectors of sums, in order; saturation makes NaN and what is far too small the least value. scale: of PERIOD vectors.
+template <int PERIOD>
+TC_INLINE __m512i d_narrow(const __m512i& s0, const __m512i& s1, const __m512i& s2, const __m512i& s3, const float* scale,
                            const Limits& to) {
   const __m512 high = _mm512_set1_ps((float)(to.high - to.zero));
   const __m512i zero = _mm512_set1_epi16((short)to.zero);
@@ -78,7 +86,7 @@ TC_INLINE __m512i d_narrow(const __m512i& s0, const __m512i& s1, const __m512i& 
   __m512i whole[4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
-    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[j]), _mm512_loadu_ps(scale + step * j));
+    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[j]), _mm512_loadu_ps(scale + j % PERIOD * DOT_LANES));
     whole[j] = _mm512_cvtps_epi32(_mm512_min_ps(high, scaled));
   }
   const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(whole[0], whole[1]), zero);
@@ -115,16 +123,27 @@ TC_INLINE void d_store(const tc_view& y, int64_t at, int64_t pitch, const D (&su
     if (y.dtype == TC_S8) {
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
-        d_put((int8_t*)y.data + at + r * pitch, d_narrow(sums[r][0], sums[r][1], sums[r][2], sums[r][3], scale, 16, to), real);
+        d_put((int8_t*)y.data + at + r * pitch, d_narrow<4>(sums[r][0], sums[r][1], sums[r][2], sums[r][3], scale, to), real);
       }
       return;
+    }
+  }
+  if constexpr (NV == 2 && MR >= 2) {
+    if (y.dtype == TC_S8) {
+#pragma GCC unroll 8
+      for (; i + 2 <= MR; i += 2) {
+        const __m512i bytes = d_narrow<2>(sums[i][0], sums[i][1], sums[i + 1][0], sums[i + 1][1], scale, to);
+        int8_t* row = (int8_t*)y.data + at + i * pitch;
+        d_put(row, _mm512_castsi512_si256(bytes), real);
+        d_put(row + pitch, _mm512_extracti64x4_epi64(bytes, 1), real);
+      }
     }
   }
   if constexpr (NV == 1 && MR >= 4) {
     if (y.dtype == TC_S8) {
 #pragma GCC unroll 4
       for (; i + 4 <= MR; i += 4) {
-        const __m512i bytes = d_narrow(sums[i][0], sums[i + 1][0], sums[i + 2][0], sums[i + 3][0], scale, 0, to);
+        const __m512i bytes = d_narrow<1>(sums[i][0], sums[i + 1][0], sums[i + 2][0], sums[i + 3][0], scale, to);
         int8_t* row = (int8_t*)y.data + at + i * pitch;
         d_put(row, _mm512_castsi512_si128(bytes), real);
         d_put(row + pitch, _mm512_extracti32x4_epi32(bytes, 1), real);

@@ -32,7 +32,12 @@ from tiercast.ops.registry import Op, attr, shape, where
 BLOCK_BYTES = 32768  # gathered pixels of a block stay in the second-level cache
 BLOCK_PIXELS = (12, 192)
 SLACK_BYTES = 64  # QCONV_SLACK of the kernels
-# Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them.
+# Of rows that copy lines of the input instead of taps (kernels/quantized_conv2d/lines.h); they stay in that
+# cache.
+_LINE_BYTES, _FLAT_BYTES, _LINE_SLACK_BYTES, _REPACKED_BYTES = 98304, 24576, 128, 16384
+_LINES = ("avx512vnni",)
+# Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them. The
+# first fills its vectors with several quads where there are few columns.
 _PANELS = {"avx512vnni": (64, 16), "avx2": (8, 8), "neondot": (8, 4), "neon": (8, 4)}
 
 
@@ -149,7 +154,7 @@ def lower_window(
     row = low.choose("quantized_conv2d_s8s8")
     group, x_zero = int(attr(node, "group")), check_zero(node, int(attr(node, "x_zero")))
     columns, in_channels, kernel_h, kernel_w = weight.shape[0] // group, *weight.shape[1:]
-    panels = panels_of(row.isa)
+    panels = panels_of(row.isa, columns)
     matrix = weight.reshape(group, columns, in_channels, kernel_h, kernel_w).transpose(0, 3, 4, 2, 1)
     matrix = matrix.reshape(group, -1, columns)
     # Each element of a panel is the four bytes of a quad.
@@ -181,13 +186,23 @@ def lower_window(
             "granule": panels.granule,
             "block": block,
         },
-        scratch_bytes=block * (-(-matrix.shape[1] // 16) * 16) + SLACK_BYTES,
+        scratch_bytes=max(
+            block * (-(-matrix.shape[1] // 16) * 16) + SLACK_BYTES,
+            _line_bytes(kernel_h * kernel_w) if row.isa in _LINES else 0,
+        ),
     )
 
 
-def panels_of(isa: str) -> Panels:
-    """The panels of quads that a row of the instruction set is fastest on."""
-    return Panels(*_PANELS.get(isa, (16, 4)), np.int32)
+def _line_bytes(taps: int) -> int:
+    return _LINE_SLACK_BYTES + (_FLAT_BYTES if taps == 1 else _LINE_BYTES + _REPACKED_BYTES)
+
+
+def panels_of(isa: str, columns: int) -> Panels:
+    """The panels of quads that a row of the instruction set is fastest on, of so many columns."""
+    panel, granule = _PANELS.get(isa, (16, 4))
+    if isa in _LINES and columns <= granule // 2:
+        granule = 1 << (columns - 1).bit_length()
+    return Panels(panel, granule, np.int32)
 
 
 def _legalize_matmul(node: ir.Node, layout: Layouter) -> None:
