@@ -22,6 +22,7 @@ from tiercast.errors import UsageError
 from tiercast.extras import Extras, folder_beside, merge, write_extras
 from tiercast.frontend import load
 from tiercast.frontend.shapes import Shapes, are_open, expand_shapes, first_shapes, has_buckets, input_symbols
+from tiercast.ir.provenance import noted
 from tiercast.ir.report import PassReport
 from tiercast.ir.spec import check
 from tiercast.lower.buckets import share_prepared
@@ -340,7 +341,7 @@ def compile_plan(
         }
         done.plan.facts["precision"] = precision
         done.plan.facts |= done.decisions.facts()
-        done.plan.facts |= integer_facts(done.reports)
+        done.plan.facts |= integer_facts(done.reports) | noted(done.model)
         done.extras = extras_of(done, custom, by_tvm)
         return done
 

@@ -20,7 +20,7 @@ _WARM_UP_RUNS = 2
 
 @dataclass(frozen=True)
 class StepTime:
-    """One step's median time.
+    """One step's times: the median and the least.
 
     `gflops` counts a multiply-accumulate as two operations and is None without any.
     """
@@ -31,6 +31,7 @@ class StepTime:
     macs: int
     median_us: float
     gflops: float | None
+    min_us: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class _PackageBench:
                     planned.macs,
                     median_us,
                     gflops(planned.macs, median_us),
+                    min(times_us),
                 )
             )
         return PackageTime(

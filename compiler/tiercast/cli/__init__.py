@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tiercast import __version__
-from tiercast.cli import bench, build, check, compile, inspect, ops, run, targets, tune, verify
+from tiercast.cli import bench, build, check, compile, inspect, ops, quantize, run, targets, tune, verify
 from tiercast.cli.output import emit_error
 from tiercast.errors import TiercastError, UsageError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("compile")(compile.command)
 app.command("check")(check.command)
+app.command("quantize")(quantize.command)
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)

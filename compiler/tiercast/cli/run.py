@@ -65,7 +65,7 @@ def command(
     with progress(f"running {package}"):
         plans = read_plans(package)
         _refuse_unclear_pictures(package, plans, bucket, inputs or ())
-        given = read_inputs(plans[pick_plan(package, bucket)], inputs or (), _pixels(pixels))
+        given = read_inputs(plans[pick_plan(package, bucket)], inputs or (), parse_pixels(pixels))
         plan = plans[pick_plan(package, bucket, {name: array.shape for name, array in given.items()})]
         arrays = complete_inputs(plan, given, random_seed)
         outputs = run_anywhere(package, arrays, target or plan.target, cpu, threads, cores)
@@ -135,7 +135,8 @@ def run_anywhere(
     return run_on_target(package, arrays, target, cpu, threads, cores)
 
 
-def _pixels(text: str) -> tuple[float, float]:
+def parse_pixels(text: str) -> tuple[float, float]:
+    """(-1.0, 1.0) from "-1,1"; UsageError for anything else."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

@@ -113,7 +113,7 @@ def without_limits(result: Result, value: ir.Value) -> tuple[Result, ir.Value]:
     """Looks through relu and clip before a QuantizeLinear: they bound the result's integers."""
     while True:
         node = value.producer()
-        bounds = _bounds(node) if node is not None and node.domain == "" else None
+        bounds = limits_of(node) if node is not None and node.domain == "" else None
         if node is None or bounds is None or node.inputs[0] is None:
             return result, value
         low, high = (int(result.how.quantize(bound)) for bound in bounds)
@@ -122,8 +122,8 @@ def without_limits(result: Result, value: ir.Value) -> tuple[Result, ir.Value]:
         value = node.inputs[0]
 
 
-def _bounds(node: ir.Node) -> tuple[float, float] | None:
-    """What a Relu or Clip keeps its input within, None for other nodes."""
+def limits_of(node: ir.Node) -> tuple[float, float] | None:
+    """What a Relu or Clip with constant bounds keeps its input within, None for other nodes."""
     if node.op_type == "Relu":
         return 0.0, float("inf")
     if node.op_type != "Clip":

@@ -39,7 +39,7 @@ def product_of(node: ir.Node, bias: ir.Value | None = None) -> Product | str:
     weight = array(stored[0]) if stored is not None else None
     if stored is None or weight is None or stored[1].kind not in BYTES:
         return "its weight is no constant s8 or u8"
-    axis = _output_axis(node, weight.ndim)
+    axis = output_axis(node, weight.ndim)
     reason = _form_refusal(node, weight, stored[1], axis)
     if reason is not None:
         return reason
@@ -56,7 +56,7 @@ def product_of(node: ir.Node, bias: ir.Value | None = None) -> Product | str:
     )
 
 
-def _output_axis(node: ir.Node, rank: int) -> int:
+def output_axis(node: ir.Node, rank: int) -> int:
     """The axis of the stored weight that has an element for each channel of the result."""
     if node.op_type == "Conv":
         return 0

@@ -14,7 +14,7 @@ from tiercast.passes.quantization import BYTES, Quantization, behind, dequantize
 from tiercast.passes.quantized_constants import with_constant
 
 # Each element of the result comes of the same element of the operands, and no attribute names an axis.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     [
         *(
             "Abs",
@@ -134,7 +134,7 @@ def _collect(value: ir.Value, region: Region) -> str | None:
         region.sources[value] = source
         return None
     node = value.producer()
-    if node is None or node.domain != "" or node.op_type not in _ELEMENTWISE or len(node.outputs) != 1:
+    if node is None or node.domain != "" or node.op_type not in ELEMENTWISE or len(node.outputs) != 1:
         return f"{'an input of the model' if node is None else node.op_type} has no form on integers here"
     if node in region.nodes:
         return None
