@@ -7,10 +7,10 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-gate bench-against bench-parity bench-peers bench-buckets bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-buckets bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: $(STAMPS)/native ## virtual environment, apt packages where allowed, native build
 
@@ -78,6 +78,9 @@ bench-against: setup ## count the AArch64 kernels of BASE (main) and of HEAD and
 bench-arm: setup ## instructions of every reference model on AArch64 beside ncnn, MNN and onnxruntime, under qemu
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.arm
+
+bench-arm-int8: setup ## AArch64 instructions of quantized reference models over those in f32, under qemu
+	$(RUN)/python -m benchmarks.arm.quantized
 
 bench-parity: setup ## every reference model against PyTorch, here and on ARM under qemu
 	$(RUN)/python -m benchmarks.parity

@@ -10,7 +10,8 @@
 namespace {
 
 enum { QCONV_X = 0, QCONV_WEIGHT, QCONV_BIAS, QCONV_SCALE, QCONV_INPUTS };
-enum { QCONV_SLACK = 64 };  // bytes behind the last gathered pixel that may be written
+enum { QCONV_SLACK = 64 };        // bytes behind the last gathered pixel that may be written
+enum { QCONV_LEAST_BLOCK = 20 };  // four pixels, four times each, and one more
 
 // Every `group` has `c` input and `oc` output channels. k = kh * kw * c, in `quads` of four: weights are panels (simd/panels.h) of quads,
 // each element four bytes of one column. `pitch` is that of a gathered pixel.

@@ -1,61 +1,104 @@
-// Dot products of bytes with plain NEON: products to s16, pairs of them added to s32. Both sides signed.
+// Dot products of bytes with plain NEON, both sides signed. Two products that go to the same sum fit into s16 where no weight is -128;
+// pairs of such are then added to s32: three instructions for 16 products.
 #ifndef TIERCAST_SIMD_DOT_NEON_H_
 #define TIERCAST_SIMD_DOT_NEON_H_
 
 #include <arm_neon.h>
 #include <string.h>
 
-#include "simd/dot_bytes.h"
 #include "simd/kernel_row.h"
-#include "simd/requantize.h"
 
 namespace {
 
-// Four columns, each the sum of two lanes.
-struct D {
-  int32x4_t low, high;
-};
-enum { DOT_LANES = 4 };
+// Rows hold each quad four times, so that a vector of it meets four columns. They stand in fours: quad q of row i at (4 q + i) * 16.
+enum { DOT_COPIES = 4, DOT_QUAD = 64, DOT_ROW = 16 };
 
-TC_INLINE D d_start(const int32_t* bias, const int32_t*) {
-  const int32x4x2_t halves = vzipq_s32(vld1q_s32(bias), vdupq_n_s32(0));
-  return {halves.val[0], halves.val[1]};
-}
-
-TC_INLINE int32x4_t d_sums(const D& sums) {
-#if defined(__aarch64__)
-  return vpaddq_s32(sums.low, sums.high);
-#else
-  return vcombine_s32(vpadd_s32(vget_low_s32(sums.low), vget_high_s32(sums.low)),
-                      vpadd_s32(vget_low_s32(sums.high), vget_high_s32(sums.high)));
-#endif
-}
-
-template <int MR, int NV>
-TC_INLINE void dot_multiply(D (&acc)[MR][NV], const uint8_t* a, int64_t pitch, const int8_t* b, int64_t step, int64_t quads) {
-  const int8_t* rows = (const int8_t*)a;
-  for (; quads > 0; --quads, rows += 4, b += step) {
-    int8x8_t row[MR];
+// Two quads of NV vectors of columns and MR rows; low and high have two partial sums of each column.
+template <bool SMALL, int MR, int NV>
+TC_INLINE void dot_two(int32x4_t (&low)[MR][NV], int32x4_t (&high)[MR][NV], const int8_t* a, const int8_t* b) {
+  int8x16_t first[NV], second[NV];
 #pragma unroll
-    for (int i = 0; i < MR; ++i) {
-      int32_t quad;
-      memcpy(&quad, rows + i * pitch, 4);
-      row[i] = vreinterpret_s8_s32(vdup_n_s32(quad));
-    }
+  for (int j = 0; j < NV; ++j) {
+    first[j] = vld1q_s8(b + j * 16);
+    second[j] = vld1q_s8(b + (NV + j) * 16);
+  }
+#pragma unroll
+  for (int i = 0; i < MR; ++i) {
+    const int8x16_t one = vld1q_s8(a + i * DOT_ROW), other = vld1q_s8(a + DOT_QUAD + i * DOT_ROW);
 #pragma unroll
     for (int j = 0; j < NV; ++j) {
-      const int8x16_t columns = vld1q_s8(b + j * 16);
-#pragma unroll
-      for (int i = 0; i < MR; ++i) {
-        acc[i][j].low = vpadalq_s16(acc[i][j].low, vmull_s8(vget_low_s8(columns), row[i]));
-        acc[i][j].high = vpadalq_s16(acc[i][j].high, vmull_s8(vget_high_s8(columns), row[i]));
+      const int16x8_t products = vmull_s8(vget_low_s8(first[j]), vget_low_s8(one));
+      const int16x8_t above = vmull_s8(vget_high_s8(first[j]), vget_high_s8(one));
+      if constexpr (SMALL) {
+        low[i][j] = vpadalq_s16(low[i][j], vmlal_s8(products, vget_low_s8(second[j]), vget_low_s8(other)));
+        high[i][j] = vpadalq_s16(high[i][j], vmlal_s8(above, vget_high_s8(second[j]), vget_high_s8(other)));
+      } else {
+        low[i][j] = vpadalq_s16(low[i][j], products);
+        high[i][j] = vpadalq_s16(high[i][j], above);
+        low[i][j] = vpadalq_s16(low[i][j], vmull_s8(vget_low_s8(second[j]), vget_low_s8(other)));
+        high[i][j] = vpadalq_s16(high[i][j], vmull_s8(vget_high_s8(second[j]), vget_high_s8(other)));
       }
     }
   }
 }
 
-}  // namespace
+template <int MR, int NV>
+TC_INLINE void dot_one(int32x4_t (&low)[MR][NV], int32x4_t (&high)[MR][NV], const int8_t* a, const int8_t* b) {
+#pragma unroll
+  for (int j = 0; j < NV; ++j) {
+    const int8x16_t columns = vld1q_s8(b + j * 16);
+#pragma unroll
+    for (int i = 0; i < MR; ++i) {
+      const int8x16_t row = vld1q_s8(a + i * DOT_ROW);
+      low[i][j] = vpadalq_s16(low[i][j], vmull_s8(vget_low_s8(columns), vget_low_s8(row)));
+      high[i][j] = vpadalq_s16(high[i][j], vmull_s8(vget_high_s8(columns), vget_high_s8(row)));
+    }
+  }
+}
 
-#include "simd/dot_store_neon.h"
+// acc[i][j] = bias + row i of a times columns 4j..4j+3 of b [quads][4 NV][4]. small: no weight is -128.
+template <int MR, int NV>
+TC_INLINE void dot_sums(int32x4_t (&acc)[MR][NV], const int8_t* a, int64_t, const int8_t* b, int64_t quads, const int32_t* bias,
+                        bool small) {
+  int32x4_t low[MR][NV], high[MR][NV];
+#pragma unroll
+  for (int j = 0; j < NV; ++j) {
+    const int32x4x2_t start = vzipq_s32(vld1q_s32(bias + 4 * j), vdupq_n_s32(0));
+#pragma unroll
+    for (int i = 0; i < MR; ++i) {
+      low[i][j] = start.val[0];
+      high[i][j] = start.val[1];
+    }
+  }
+  if (small) {
+    for (; quads >= 4; quads -= 4, a += 4 * DOT_QUAD, b += 64 * NV) {
+      dot_two<true>(low, high, a, b);
+      dot_two<true>(low, high, a + 2 * DOT_QUAD, b + 32 * NV);
+    }
+    if (quads & 2) {
+      dot_two<true>(low, high, a, b);
+      a += 2 * DOT_QUAD;
+      b += 32 * NV;
+      quads -= 2;
+    }
+  } else {
+    for (; quads >= 2; quads -= 2, a += 2 * DOT_QUAD, b += 32 * NV) dot_two<false>(low, high, a, b);
+  }
+  if (quads > 0) dot_one(low, high, a, b);
+#pragma unroll
+  for (int i = 0; i < MR; ++i) {
+#pragma unroll
+    for (int j = 0; j < NV; ++j) {
+#if defined(__aarch64__)
+      acc[i][j] = vpaddq_s32(low[i][j], high[i][j]);
+#else
+      acc[i][j] = vcombine_s32(vpadd_s32(vget_low_s32(low[i][j]), vget_high_s32(low[i][j])),
+                               vpadd_s32(vget_low_s32(high[i][j]), vget_high_s32(high[i][j])));
+#endif
+    }
+  }
+}
+
+}  // namespace
 
 #endif

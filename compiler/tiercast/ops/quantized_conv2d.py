@@ -17,6 +17,7 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, View
 from tiercast.ops.panels import Panels
 from tiercast.ops.quantized import (
+    LOW,
     REQUANTIZATION,
     check_image,
     check_zero,
@@ -30,7 +31,7 @@ from tiercast.ops.quantized import (
 from tiercast.ops.registry import Op, attr, shape, where
 
 BLOCK_BYTES = 32768  # gathered pixels of a block stay in the second-level cache
-BLOCK_PIXELS = (12, 192)
+BLOCK_PIXELS = (20, 192)  # QCONV_LEAST_BLOCK of the kernels
 SLACK_BYTES = 64  # QCONV_SLACK of the kernels
 # Of rows that copy lines of the input instead of taps (kernels/quantized_conv2d/lines.h); they stay in that
 # cache.
@@ -38,7 +39,7 @@ _LINE_BYTES, _FLAT_BYTES, _LINE_SLACK_BYTES, _REPACKED_BYTES = 98304, 24576, 128
 _LINES = ("avx512vnni",)
 # Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them. The
 # first fills its vectors with several quads where there are few columns.
-_PANELS = {"avx512vnni": (64, 16), "avx2": (8, 8), "neondot": (8, 4), "neon": (8, 4)}
+_PANELS = {"avx512vnni": (64, 16), "avx2": (8, 8), "neoni8mm": (8, 4), "neondot": (8, 4), "neon": (8, 4)}
 
 
 class QuantizedConv2d(Op):
@@ -185,6 +186,7 @@ def lower_window(
             "panel": panels.panel,
             "granule": panels.granule,
             "block": block,
+            "small": int(matrix.min(initial=0) > LOW),
         },
         scratch_bytes=max(
             block * (-(-matrix.shape[1] // 16) * 16) + SLACK_BYTES,

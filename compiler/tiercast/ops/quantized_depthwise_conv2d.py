@@ -11,6 +11,7 @@ import onnx_ir as ir
 from tiercast.errors import GraphError
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.quantized import (
+    LOW,
     REQUANTIZATION,
     check_image,
     check_zero,
@@ -83,6 +84,7 @@ class QuantizedDepthwiseConv2d(Op):
                 "pads": attr(node, "pads")[:2],
                 "x_zero": x_zero,
                 **limits(node),
+                "small": int(weight.min(initial=0) > LOW),
             },
             scratch_bytes=(span + 4 * attr(node, "strides")[1] + 4 + 4 * kernel_w) * quads * 256,
         )

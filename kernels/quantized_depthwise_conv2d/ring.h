@@ -1,0 +1,252 @@
+// quantized_depthwise_conv2d on NEON: sixteen channels at a time. Rows of the image are copied once, borders filled in, into a ring of as
+// many lines as the filter has rows; products of bytes are added to s32 in pairs, which fit into s16 where no weight is -128.
+#ifndef TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_RING_H_
+#define TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_RING_H_
+
+#include "quantized_depthwise_conv2d/quantized_depthwise_conv2d.h"
+#include "simd/requantize_neon.h"
+
+namespace {
+
+enum { BESIDE = 4 };  // columns behind an output row's that may be read
+
+// Channels [c, c + n) of all rows.
+struct Block {
+  const QDepthwise* v;
+  int64_t c, n;
+  const int8_t* end;   // behind x's last byte
+  const int8_t* taps;  // [kh][kw][16]
+  int8_t* lines;       // [kh][line]
+  int64_t line;        // bytes of a line: [span + BESIDE][16]
+};
+
+inline Block block_of(const QDepthwise& v, int64_t index, int8_t* taps, int8_t* lines) {
+  Block b = {&v, index * QDW_LANES};
+  b.n = v.c - b.c < QDW_LANES ? v.c - b.c : QDW_LANES;
+  b.end = (const int8_t*)v.x->data + 1;
+  for (int axis = 0; axis < 4; ++axis) b.end += (v.x->dims[axis] - 1) * v.x->strides[axis];
+  b.taps = taps;
+  b.lines = lines;
+  b.line = (v.span + BESIDE) * QDW_LANES;
+  return b;
+}
+
+// One block's weights, [kh][kw][16], from quads of rows.
+inline void spread_taps(const QDepthwise& v, int64_t index, int8_t* to) {
+  const int64_t kernel_h = v.p->kernel[0], kernel_w = v.p->kernel[1];
+  const int8_t* from = v.weight + index * kernel_w * v.quads * QDW_LANES * 4;
+  for (int64_t kx = 0; kx < kernel_w; ++kx) {
+    for (int64_t q = 0; q < v.quads; ++q, from += QDW_LANES * 4) {
+      const int8x16x4_t rows = vld4q_s8(from);
+      for (int64_t i = 0; i < 4 && 4 * q + i < kernel_h; ++i) {
+        vst1q_s8(to + ((4 * q + i) * kernel_w + kx) * QDW_LANES, i == 0   ? rows.val[0]
+                                                                 : i == 1 ? rows.val[1]
+                                                                 : i == 2 ? rows.val[2]
+                                                                          : rows.val[3]);
+      }
+    }
+  }
+}
+
+// Sixteen bytes of which n count; the others are anything.
+TC_INLINE int8x16_t load_some(const int8_t* from, int64_t n, const int8_t* end) {
+  if (end - from >= 16) return vld1q_s8(from);
+  int8_t some[16] = {};
+  for (int64_t i = 0; i < n; ++i) some[i] = from[i];
+  return vld1q_s8(some);
+}
+
+// `count` columns of a line from column ix of image row `from` on (NULL: outside), the zero point beyond its ends.
+inline void copy_line(const Block& b, const int8_t* from, int64_t ix, int64_t count, int8_t* to) {
+  const QDepthwise& v = *b.v;
+  const int8x16_t border = vdupq_n_s8((int8_t)v.p->x_zero);
+  const int8_t* stop = to + count * QDW_LANES;
+  if (from == nullptr) ix = v.w;
+  for (; to < stop && ix < 0; ++ix, to += QDW_LANES) vst1q_s8(to, border);
+  if (ix < v.w) {
+    const int64_t pitch = v.x->strides[2];
+    int64_t inside = (stop - to) / QDW_LANES;
+    if (inside > v.w - ix) inside = v.w - ix;
+    const int8_t* at = from + ix * pitch;
+    ix += inside;
+    for (; inside >= 4 && b.end - at >= 3 * pitch + 16; inside -= 4, at += 4 * pitch, to += 4 * QDW_LANES) {
+      const int8x16_t a0 = vld1q_s8(at), a1 = vld1q_s8(at + pitch), a2 = vld1q_s8(at + 2 * pitch), a3 = vld1q_s8(at + 3 * pitch);
+      vst1q_s8(to, a0);
+      vst1q_s8(to + 16, a1);
+      vst1q_s8(to + 32, a2);
+      vst1q_s8(to + 48, a3);
+    }
+    for (; inside > 0; --inside, at += pitch, to += QDW_LANES) vst1q_s8(to, load_some(at, b.n, b.end));
+  }
+  for (; to < stop; to += QDW_LANES) vst1q_s8(to, border);
+}
+
+// Which line an image row is kept in: rows of a filter are `dilation` apart, those of the next output row stay where they are if that is 1.
+TC_INLINE int64_t slot_of(const QDepthwise& v, int64_t iy, int64_t ky) {
+  if (v.p->dilations[0] != 1) return ky;
+  const int64_t slot = iy % v.p->kernel[0];
+  return slot < 0 ? slot + v.p->kernel[0] : slot;
+}
+
+// Brings the rows of output row oy into the lines; rows below `known` are there already. Gives the first row that is not.
+inline int64_t fill_lines(const Block& b, const int8_t* image, int64_t oy, int64_t known) {
+  const QDepthwise& v = *b.v;
+  const int64_t top = oy * v.p->strides[0] - v.p->pads[0];
+  int64_t iy = top;
+  for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky, iy += v.p->dilations[0]) {
+    if (v.p->dilations[0] == 1 && iy < known) continue;
+    const int8_t* from = iy >= 0 && iy < v.h ? image + iy * v.x->strides[1] + b.c : nullptr;
+    copy_line(b, from, -(int64_t)v.p->pads[1], v.span, b.lines + slot_of(v, iy, ky) * b.line);
+  }
+  return iy;
+}
+
+// s32 sums of sixteen channels.
+struct Sums {
+  int32x4_t part[4];
+};
+
+TC_INLINE void add_products(Sums& s, int16x8_t low, int16x8_t high) {
+  s.part[0] = vaddw_s16(s.part[0], vget_low_s16(low));
+  s.part[1] = vaddw_s16(s.part[1], vget_high_s16(low));
+  s.part[2] = vaddw_s16(s.part[2], vget_low_s16(high));
+  s.part[3] = vaddw_s16(s.part[3], vget_high_s16(high));
+}
+TC_INLINE void add_tap(Sums& s, int8x16_t x, int8x16_t w) {
+  add_products(s, vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_s8(vget_high_s8(x), vget_high_s8(w)));
+}
+TC_INLINE void add_two_taps(Sums& s, int8x16_t x, int8x16_t w, int8x16_t next_x, int8x16_t next_w) {
+  add_products(s, vmlal_s8(vmull_s8(vget_low_s8(x), vget_low_s8(w)), vget_low_s8(next_x), vget_low_s8(next_w)),
+               vmlal_s8(vmull_s8(vget_high_s8(x), vget_high_s8(w)), vget_high_s8(next_x), vget_high_s8(next_w)));
+}
+
+TC_INLINE Sums start_of(const Block& b) {
+  Sums s;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) s.part[j] = vld1q_s32(b.v->bias + b.c + 4 * j);
+  return s;
+}
+
+// Sums as what y holds, where that is not s8.
+TC_NOINLINE void store_others(const Block& b, int64_t at, const int32_t* sums) {
+  for (int64_t i = 0; i < b.n; ++i) store_sum(*b.v->y, at + i, sums[i], b.v->scale[b.c + i], b.v->to);
+}
+
+TC_INLINE void store_pixel(const Block& b, int64_t at, const Sums& s, const Narrowing& to) {
+  if (b.v->y->dtype != TC_S8) {
+    int32_t all[16];
+    for (int j = 0; j < 4; ++j) vst1q_s32(all + 4 * j, s.part[j]);
+    store_others(b, at, all);
+    return;
+  }
+  const float* scale = b.v->scale + b.c;
+  const int16x8_t low = halved(scaled_four(s.part[0], vld1q_f32(scale)), scaled_four(s.part[1], vld1q_f32(scale + 4)), to);
+  const int16x8_t high = halved(scaled_four(s.part[2], vld1q_f32(scale + 8)), scaled_four(s.part[3], vld1q_f32(scale + 12)), to);
+  const int8x16_t bytes = narrowed(low, high, to);
+  int8_t* y = (int8_t*)b.v->y->data + at;
+  if (b.n == 16) {
+    vst1q_s8(y, bytes);
+  } else {
+    put_bytes(y, vget_low_s8(bytes), b.n < 8 ? b.n : 8);
+    if (b.n > 8) put_bytes(y + 8, vget_high_s8(bytes), b.n - 8);
+  }
+}
+
+// U outputs of a 3x3 filter, columns side by side, STRIDE of them between outputs; two products fit into s16.
+template <int STRIDE, int U>
+TC_INLINE void filter_three(const Block& b, const int8_t* const (&rows)[3], const int8x16_t (&w)[9], int64_t ox, int64_t at,
+                            const Narrowing& to) {
+  enum { COLUMNS = (U - 1) * STRIDE + 3 };
+  int8x16_t x[3][COLUMNS];
+#pragma unroll
+  for (int ky = 0; ky < 3; ++ky) {
+#pragma unroll
+    for (int i = 0; i < COLUMNS; ++i) x[ky][i] = vld1q_s8(rows[ky] + (ox * STRIDE + i) * QDW_LANES);
+  }
+#pragma unroll
+  for (int u = 0; u < U; ++u) {
+    Sums s = start_of(b);
+    const int i = u * STRIDE;
+    add_two_taps(s, x[0][i], w[0], x[0][i + 1], w[1]);
+    add_two_taps(s, x[0][i + 2], w[2], x[1][i], w[3]);
+    add_two_taps(s, x[1][i + 1], w[4], x[1][i + 2], w[5]);
+    add_two_taps(s, x[2][i], w[6], x[2][i + 1], w[7]);
+    add_tap(s, x[2][i + 2], w[8]);
+    store_pixel(b, at + u * b.v->y->strides[2], s, to);
+  }
+}
+
+template <int STRIDE>
+void filter_row_three(const Block& b, int64_t top, int64_t at, const Narrowing& to) {
+  const QDepthwise& v = *b.v;
+  const int8_t* rows[3];
+  for (int64_t ky = 0; ky < 3; ++ky) rows[ky] = b.lines + slot_of(v, top + ky, ky) * b.line;
+  int8x16_t w[9];
+#pragma unroll
+  for (int i = 0; i < 9; ++i) w[i] = vld1q_s8(b.taps + i * QDW_LANES);
+  int64_t ox = 0;
+  for (; ox + 2 <= v.ow; ox += 2, at += 2 * v.y->strides[2]) filter_three<STRIDE, 2>(b, rows, w, ox, at, to);
+  if (ox < v.ow) filter_three<STRIDE, 1>(b, rows, w, ox, at, to);
+}
+
+// U outputs of any filter.
+template <int U>
+TC_INLINE void filter_any(const Block& b, int64_t top, int64_t ox, int64_t at, const Narrowing& to) {
+  const QDepthwise& v = *b.v;
+  const int64_t stride = (int64_t)v.p->strides[1] * QDW_LANES, step = (int64_t)v.p->dilations[1] * QDW_LANES;
+  const int8_t* w = b.taps;
+  Sums s[U];
+#pragma unroll
+  for (int u = 0; u < U; ++u) s[u] = start_of(b);
+  for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky) {
+    const int8_t* x = b.lines + slot_of(v, top + ky * v.p->dilations[0], ky) * b.line + ox * stride;
+    int64_t kx = 0;
+    for (; v.p->small != 0 && kx + 2 <= v.p->kernel[1]; kx += 2, w += 2 * QDW_LANES, x += 2 * step) {
+      const int8x16_t one = vld1q_s8(w), other = vld1q_s8(w + QDW_LANES);
+#pragma unroll
+      for (int u = 0; u < U; ++u) add_two_taps(s[u], vld1q_s8(x + u * stride), one, vld1q_s8(x + u * stride + step), other);
+    }
+    for (; kx < v.p->kernel[1]; ++kx, w += QDW_LANES, x += step) {
+      const int8x16_t one = vld1q_s8(w);
+#pragma unroll
+      for (int u = 0; u < U; ++u) add_tap(s[u], vld1q_s8(x + u * stride), one);
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < U; ++u) store_pixel(b, at + u * v.y->strides[2], s[u], to);
+}
+
+void filter_row_any(const Block& b, int64_t top, int64_t at, const Narrowing& to) {
+  const QDepthwise& v = *b.v;
+  int64_t ox = 0;
+  for (; ox + 2 <= v.ow; ox += 2, at += 2 * v.y->strides[2]) filter_any<2>(b, top, ox, at, to);
+  if (ox < v.ow) filter_any<1>(b, top, ox, at, to);
+}
+
+// Channels of one block of output rows [begin, end) of all images.
+inline void filter_block(const QDepthwise& v, int64_t index, int64_t begin, int64_t end, void* scratch) {
+  const tc_quantized_depthwise_conv2d_params* p = v.p;
+  int8_t* taps = (int8_t*)scratch;
+  spread_taps(v, index, taps);
+  const Block b = block_of(v, index, taps, taps + p->kernel[0] * p->kernel[1] * QDW_LANES);
+  const Narrowing to = narrowing_of(v.to);
+  const bool three = p->kernel[0] == 3 && p->kernel[1] == 3 && p->dilations[0] == 1 && p->dilations[1] == 1 && p->small != 0;
+  const int64_t nothing = INT64_MIN;
+  for (int64_t item = begin, known = nothing; item < end; ++item) {
+    const int64_t n = item / v.oh, oy = item % v.oh, top = oy * p->strides[0] - p->pads[0];
+    if (oy == 0) known = nothing;
+    known = fill_lines(b, (const int8_t*)v.x->data + n * v.x->strides[0], oy, known);
+    const int64_t at = n * v.y->strides[0] + oy * v.y->strides[1] + b.c;
+    if (three && p->strides[1] == 1) {
+      filter_row_three<1>(b, top, at, to);
+    } else if (three && p->strides[1] == 2) {
+      filter_row_three<2>(b, top, at, to);
+    } else {
+      filter_row_any(b, top, at, to);
+    }
+  }
+}
+
+}  // namespace
+
+#endif

@@ -1,0 +1,66 @@
+// requantize.h on NEON vectors: sums of four to s8.
+#ifndef TIERCAST_SIMD_REQUANTIZE_NEON_H_
+#define TIERCAST_SIMD_REQUANTIZE_NEON_H_
+
+#include <arm_neon.h>
+
+#include "simd/kernel_row.h"
+#include "simd/requantize.h"
+
+namespace {
+
+// What results of a call have in common.
+struct Narrowing {
+  int16x8_t zero;
+  int8x16_t least, most;
+};
+
+TC_INLINE Narrowing narrowing_of(const Limits& to) {
+  return {vdupq_n_s16((int16_t)to.zero), vdupq_n_s8((int8_t)to.low), vdupq_n_s8((int8_t)to.high)};
+}
+
+// The nearest integers, halves to even; what s32 does not hold ends at its bounds.
+TC_INLINE int32x4_t nearest(float32x4_t x) {
+#if defined(__aarch64__)
+  return vcvtnq_s32_f32(x);
+#else
+  // Beyond 2^22 reals of s8 are far out of reach: bring them there, then add what leaves no bits for fractions.
+  const float32x4_t magic = vdupq_n_f32(12582912.0f), kept = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-4194304.0f)), vdupq_n_f32(4194304.0f));
+  return vsubq_s32(vreinterpretq_s32_f32(vaddq_f32(kept, magic)), vreinterpretq_s32_f32(magic));
+#endif
+}
+
+TC_INLINE int32x4_t scaled_four(int32x4_t sums, float32x4_t scale) { return nearest(vmulq_f32(vcvtq_f32_s32(sums), scale)); }
+
+// Eight whole numbers around the zero point, within s16.
+TC_INLINE int16x8_t halved(int32x4_t first, int32x4_t second, const Narrowing& to) {
+#if defined(__aarch64__)
+  return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), to.zero);
+#else
+  return vqaddq_s16(vcombine_s16(vqmovn_s32(first), vqmovn_s32(second)), to.zero);
+#endif
+}
+
+// s8 of sixteen such, within the limits.
+TC_INLINE int8x16_t narrowed(int16x8_t first, int16x8_t second, const Narrowing& to) {
+#if defined(__aarch64__)
+  const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(first), second);
+#else
+  const int8x16_t bytes = vcombine_s8(vqmovn_s16(first), vqmovn_s16(second));
+#endif
+  return vminq_s8(vmaxq_s8(bytes, to.least), to.most);
+}
+
+// The first n bytes, n <= 8.
+TC_INLINE void put_bytes(int8_t* to, int8x8_t bytes, int64_t n) {
+  if (n == 8) {
+    vst1_s8(to, bytes);
+    return;
+  }
+  uint64_t left = vget_lane_u64(vreinterpret_u64_s8(bytes), 0);
+  for (int64_t i = 0; i < n; ++i, left >>= 8) to[i] = (int8_t)left;
+}
+
+}  // namespace
+
+#endif
