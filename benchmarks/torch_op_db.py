@@ -79,13 +79,15 @@ class Outcome:
 class Called(nn.Module):
     """An operator with all arguments but the first, which are constants of the model."""
 
-    def __init__(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], takes_list: bool
+    ) -> None:
         super().__init__()
-        self.operator, self.args, self.kwargs = operator, args, kwargs
+        self.operator, self.args, self.kwargs, self.takes_list = operator, args, kwargs, takes_list
 
     def forward(self, *x: torch.Tensor) -> Any:
-        """The operator on one tensor, or on a list of several."""
-        return self.operator(x[0] if len(x) == 1 else list(x), *self.args, **self.kwargs)
+        """The operator on one tensor, or on a list of them."""
+        return self.operator(list(x) if self.takes_list else x[0], *self.args, **self.kwargs)
 
 
 @app.command()
@@ -124,11 +126,13 @@ def judge_operator(name: str, most: int) -> Iterator[Outcome]:
     usable = []
     kind = torch.float32 if torch.float32 in info.dtypes else torch.int64
     for sample in info.sample_inputs("cpu", kind):
-        tensors = [sample.input] if isinstance(sample.input, torch.Tensor) else sample.input
+        takes_list = not isinstance(sample.input, torch.Tensor)
+        tensors = sample.input if takes_list else [sample.input]
         if not isinstance(tensors, (list, tuple)) or not tensors:
             continue
         if all(isinstance(item, torch.Tensor) and item.numel() and item.dim() for item in tensors):
-            usable.append(([item.detach() for item in tensors], Called(info.op, sample.args, sample.kwargs)))
+            module = Called(info.op, sample.args, sample.kwargs, takes_list)
+            usable.append(([item.detach() for item in tensors], module))
     step = max(1, len(usable) // most)
     for tensors, module in usable[::step][:most]:
         yield judge_sample(name, module, tensors)

@@ -24,12 +24,15 @@ class GraphError(ModelError):
 class UnsupportedError(GraphError):
     """Operators that nothing here computes; `missing`: operator -> names of its nodes.
 
-    origin: how errors name the source ("onnx:seg.onnx").
+    origin: how errors name the source ("onnx:seg.onnx"). reasons: of operators that are known in other forms.
     """
 
-    def __init__(self, missing: Mapping[str, Sequence[str]], origin: str = "") -> None:
+    def __init__(
+        self, missing: Mapping[str, Sequence[str]], origin: str = "", reasons: Mapping[str, str] | None = None
+    ) -> None:
         self.missing = missing
-        lines = [f"  {op}: {_some(names)}" for op, names in sorted(missing.items())]
+        told = {op: f" ({why})" for op, why in (reasons or {}).items() if why}
+        lines = [f"  {op}: {_some(names)}{told.get(op, '')}" for op, names in sorted(missing.items())]
         super().__init__(
             f"{origin}{': ' if origin else ''}{len(missing)} operator(s) of the model are not supported:\n"
             + "\n".join(lines)

@@ -33,6 +33,41 @@ FORMS = {
                      extrapolation_value=2.5>(x, roi, , crop) }""",
     "volumetric grid": """(float[2,3,4,5,6] x, float[2,2,3,4,3] g) => (float[2,3,2,3,4] y)
         { y = GridSample<mode="linear", align_corners=1>(x, g) }""",
+    "volumetric grid, border": """(float[2,3,4,5,6] x, float[2,1,3,4,3] g) => (float[2,3,1,3,4] y)
+        { two = Constant<value_float=2.0>()  wide = Mul(g, two)
+          y = GridSample<mode="linear", padding_mode="border">(x, wide) }""",
+    "3-D convolution": """(float[2,4,5,6,7] x) => (float[2,6,2,3,8] y)
+        { y = Conv<group=2, strides=[2,2,1], pads=[1,0,2,0,1,1], dilations=[1,2,1]>(x, volume, b6) }""",
+    "3-D convolution of patches": """(float[2,4,6,6,6] x) => (float[2,6,3,2,2] y)
+        { y = Conv<strides=[2,3,3]>(x, patch) }""",
+    "3-D depthwise convolution": """(float[2,4,5,6,7] x) => (float[2,4,5,6,4] y)
+        { y = Conv<group=4, pads=[1,1,1,1,1,1], strides=[1,1,2]>(x, apart) }""",
+    "3-D pools": """(float[2,3,5,6,7] x) => (float[2,3,3,3,7] y, float[2,3,3,3,4] z)
+        { y = MaxPool<kernel_shape=[3,2,3], strides=[2,2,1], pads=[1,0,1,1,0,1]>(x)
+          z = AveragePool<kernel_shape=[2,2,3], strides=[2,2,2], ceil_mode=1, pads=[0,0,1,0,0,1]>(x) }""",
+    "convolution by weights of the model's making": """(float[2,4,7,8] x, float[6,2,3,2] w, float[6] b)
+        => (float[2,6,4,8] y)
+        { y = Conv<group=2, strides=[2,1], pads=[1,1,1,1], dilations=[1,2]>(x, w, b) }""",
+    "1x1 convolution by weights of the model's making": """(float[2,4,5,6] x, float[3,4,1,1] w)
+        => (float[2,3,5,6] y) { y = Conv(x, w) }""",
+    "scatter of rows, the last of two counts": """(float[6,3] x, float[4,3] u) => (float[6,3] y)
+        { at = Constant<value_ints=[1,2,-1,1]>()  col = Constant<value_ints=[4,1]>()
+          i = Reshape(at, col)  y = ScatterND(x, i, u) }""",
+    "scatter of elements": """(float[6,3] x, float[2,2] u) => (float[6,3] y)
+        { at = Constant<value_ints=[1,2,5,-1,0,0,3,1]>()  dims = Constant<value_ints=[2,2,2]>()
+          i = Reshape(at, dims)  y = ScatterND(x, i, u) }""",
+    "scatter that adds": """(float[6,3] x, float[4,3] u) => (float[6,3] y, float[6,3] z)
+        { at = Constant<value_ints=[1,2,-1,1]>()  col = Constant<value_ints=[4,1]>()
+          i = Reshape(at, col)  y = ScatterND<reduction="add">(x, i, u)
+          z = ScatterND<reduction="max">(x, i, u) }""",
+    "scatter at computed places": """(float[6,3] x, float[2,3] u) => (float[6,3] y)
+        { first = Constant<value_ints=[0]>()  two = Constant<value_ints=[2]>()
+          one = Constant<value_ints=[1]>()
+          col = Constant<value_ints=[2,1]>()  rows = Slice(u, first, one, first)
+          keys = Slice(rows, first, two, one)  order = Reshape(keys, col)
+          big = Constant<value_float=0.0>()  at = Greater(order, big)  turned = Cast<to=7>(at)
+          pair = Constant<value_ints=[3,-1]>()  base = Reshape(pair, col)  i = Add(turned, base)
+          y = ScatterND(x, i, u) }""",
     "max pool of doubles": """(float[1,1,4,4] x) => (double[1,1,2,2] y, int64[1,1,2,2] at)
         { d = Cast<to=11>(x)  y, at = MaxPool<kernel_shape=[2,2], strides=[2,2]>(d) }""",
     "compress with a known condition": """(float[3,4] x) => (float[3,2] y, float[2] z)
@@ -52,6 +87,14 @@ def test_a_form_gives_what_onnxruntime_gives(tmp_path: Path, name: str) -> None:
         "crop": np.array([1, 2, 6, 7]),
         "roi": np.array([0, 0, -0.3, 0.4, 1, 1, 0.8, 1.25], np.float32),
     }
+    random = np.random.default_rng(0)
+    for key, dims in {
+        "volume": (6, 2, 3, 2, 3),
+        "b6": (6,),
+        "patch": (6, 4, 2, 3, 3),
+        "apart": (4, 1, 3, 3, 3),
+    }.items():
+        known[key] = random.standard_normal(dims).astype(np.float32)
     constants = {key: array for key, array in known.items() if f", {key}" in FORMS[name]}
     model = proto(FORMS[name], opset=20, **constants)
     given = feeds(model)
@@ -103,14 +146,28 @@ def test_unusual_recurrent_cells_give_what_onnxruntime_gives(tmp_path: Path, nam
 
 
 def test_fourier_transforms_are_numpys(tmp_path: Path) -> None:
-    text = """(float[2,10,3,1] x) => (float[2,6,3,2] y, float[2,10,3,2] back)
+    text = """(float[2,10,3,1] x) => (float[2,6,3,2] y, float[2,10,3,2] back, float[2,10,3,1] real)
         { axis = Constant<value_int = 1>()  y = DFT<onesided=1>(x, , axis)  full = DFT(x, , axis)
-          back = DFT<inverse=1>(full, , axis) }"""
+          back = DFT<inverse=1>(full, , axis)  n = Constant<value_int = 10>()
+          real = DFT<inverse=1, onesided=1>(y, n, axis) }"""
     x = np.random.default_rng(0).standard_normal((2, 10, 3, 1)).astype(np.float32)
     found = Session(compile(proto(text, opset=20), output=tmp_path / "m.tcpkg")).run({"x": x})
     wanted = np.fft.rfft(x[..., 0], axis=1)
     np.testing.assert_allclose(found["y"], np.stack([wanted.real, wanted.imag], -1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["back"][..., :1], x, atol=1e-5)
+    np.testing.assert_allclose(found["real"], x, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [0, 1])
+def test_short_time_fourier_transforms_are_numpys(tmp_path: Path, sides: int) -> None:
+    text = f"""(float[2,40,1] x) => (float[2,F,B,2] y)
+        {{ step = Constant<value_int = 5>()  y = STFT<onesided={sides}>(x, step, window) }}"""
+    x, window = np.random.default_rng(0).standard_normal((2, 40, 1)).astype(np.float32), np.hanning(12)
+    model = proto(text, opset=20, window=window.astype(np.float32))
+    (y,) = Session(compile(model, output=tmp_path / "m.tcpkg")).run({"x": x}).values()
+    frames = np.stack([x[:, at : at + 12, 0] * window for at in range(0, 29, 5)], 1)
+    wanted = (np.fft.rfft if sides else np.fft.fft)(frames)
+    np.testing.assert_allclose(y, np.stack([wanted.real, wanted.imag], -1), rtol=1e-4, atol=1e-5)
 
 
 def test_empty_parts_of_splits_and_concats_go() -> None:
@@ -161,6 +218,16 @@ def test_a_dimension_of_the_user_may_not_be_empty(tmp_path: Path) -> None:
         ("(float[3] x) => (int64[1,N] y) { y = NonZero(x) }", "NonZero"),
         ("(float[3] x) => (float[3] y) { y = RandomNormalLike(x) }", "RandomNormalLike"),
         ("(float[1,2,1,2,1,2,1,2,3] x) => (float[1,2,1,2,1,2,1,2,3] y) { y = Neg(x) }", "9 axes"),
+        (
+            """(float[1,1,3,3,3] x, float[1,2,2,2,3] g) => (float[1,1,2,2,2] y)
+            { y = GridSample<mode="linear", padding_mode="reflection">(x, g) }""",
+            "'reflection' of volumes",
+        ),
+        (
+            """(float[1,1,2,2] x, int64[1,1,2,2] i) => (float[1,1,5,5] y)
+            { s = Constant<value_ints=[1,1,5,5]>()  y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i, s) }""",
+            "output_shape is given",
+        ),
         ('(int8[3] x) => (int8[3] y) { y = BitShift<direction="RIGHT">(x, x) }', "BitShift"),
     ],
 )

@@ -44,7 +44,7 @@ def broken_model() -> onnx.ModelProto:
           [places] nz = NonZero(r)
           [cast] nf = Cast<to=1>(nz)
           [rectify] n = Relu(nf)
-          [volume] g = Conv(v, w3d)
+          [volume] g = ConvTranspose(v, w3d)
           [root] s = Sqrt(d)
           [pool] p, i = MaxPool<kernel_shape=[1,1]>(r)
           [add] y0 = Add(p, q)
@@ -73,10 +73,10 @@ def test_all_refusals_come_at_once_with_nodes_and_rewrites() -> None:
     report = tiercast.check(broken_model(), "linux-arm64")
     assert not report.ok
     missing = {item.op: item for item in report.missing if item.op}
-    assert set(missing) == {"Det", "acme.Twist", "NonZero", "Conv", "Sqrt"}
+    assert set(missing) == {"Det", "acme.Twist", "NonZero", "ConvTranspose", "Sqrt"}
     assert missing["Det"].nodes == ("outer",) and "Mul" in missing["Det"].rewrite
     assert "Where" in missing["NonZero"].rewrite and "f32" in missing["Sqrt"].rewrite
-    assert missing["Conv"].nodes == ("volume",) and "rank 3, 4" in missing["Conv"].rule
+    assert missing["ConvTranspose"].nodes == ("volume",) and "rank 3, 4" in missing["ConvTranspose"].rule
     assert missing["acme.Twist"].rewrite == OTHERWISE
     assert all(item.op for item in report.missing)  # f64 can be carried, only not computed with
     behind = dict(report.unchecked)
@@ -92,7 +92,7 @@ def test_compile_still_stops_with_the_unsupported_ones() -> None:
         compile_plan(broken_model(), "linux-arm64")
     assert caught.value.missing == {"Det": ["outer"], "acme.Twist": ["gelu"], "NonZero": ["places"]}
     del caught
-    lone = proto("(float[1,4,8,8,8] v) => (g) { g = Conv(v, w) }", w=np.ones((4, 4, 1, 1, 1), "f4"))
+    lone = proto("(float[1,4,8,8,8] v) => (g) { g = ConvTranspose(v, w) }", w=np.ones((4, 4, 1, 1, 1), "f4"))
     with pytest.raises(GraphError, match="rank 3, 4"):
         compile_plan(lone, "linux-arm64")
 

@@ -14,7 +14,7 @@ from tiercast.ir.shapes import infer_shapes
 
 # ONNX defines no body, split_composites knows one.
 WITHOUT_BODY = frozenset(
-    {"LRN", "Col2Im", "Compress", "DFT", "Einsum", "EyeLike", "MaxUnpool", "ReverseSequence"}
+    {"LRN", "Col2Im", "Compress", "DFT", "Einsum", "EyeLike", "MaxUnpool", "ReverseSequence", "STFT"}
 )
 _BODIES = "tiercast.bodies"  # a domain that exists only while bodies are inlined
 

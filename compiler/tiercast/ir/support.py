@@ -11,6 +11,7 @@ from tiercast.ir.domain import QUANTIZED
 from tiercast.ir.refusals import NOT_SUPPORTED, Refusal, refuse
 from tiercast.ir.report import name_of, operator_of
 
+WHY = "refused"  # a node's metadata: why split_composites could not say it in other operators
 _SHAPE_ONLY = frozenset({"Shape", "Size"})  # constants once every shape is static
 
 
@@ -38,7 +39,7 @@ def check_support(graph: ir.Graph, supported: Callable[[ir.Node], bool], origin:
     origin: how errors name the source. While refusals are collected, it only notes them.
     """
     refused = [
-        Refusal(operator_of(node), name_of(node), NOT_SUPPORTED, node.outputs[0].name or "")
+        Refusal(operator_of(node), name_of(node), _rule(node), node.outputs[0].name or "")
         for node in runtime_nodes(graph)
         if not supported(node)
     ]
@@ -46,7 +47,13 @@ def check_support(graph: ir.Graph, supported: Callable[[ir.Node], bool], origin:
         missing: dict[str, list[str]] = {}
         for item in refused:
             missing.setdefault(item.op, []).append(item.node)
-        refuse(UnsupportedError(missing, origin), refused)
+        reasons = {item.op: item.rule.partition(": ")[2] for item in refused}
+        refuse(UnsupportedError(missing, origin, reasons), refused)
+
+
+def _rule(node: ir.Node) -> str:
+    why = node.metadata_props.get(WHY)
+    return f"{NOT_SUPPORTED}: {why}" if why else NOT_SUPPORTED
 
 
 def inner_nodes(node: ir.Node) -> list[ir.Node]:

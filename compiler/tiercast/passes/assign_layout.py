@@ -12,7 +12,7 @@ from tiercast.ir.dtypes import NAMES, ONLY_MOVED
 from tiercast.ir.edit import remove_dead
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.report import PassReport, label, name_of, operator_of
-from tiercast.ir.support import check_support
+from tiercast.ir.support import WHY, check_support
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import DOMAIN, legalizer, ops
 
@@ -73,7 +73,7 @@ def _legalize(node: ir.Node, layout: Layouter, report: PassReport) -> None:
     try:
         op.legalize(node, layout)
     except GraphError as error:
-        _refuse(node, str(error), error)
+        _refuse(node, node.metadata_props.get(WHY) or str(error), error)
         layout.leave_gap(node, operator_of(node))
         return
     _check_widths(node, layout.nodes[before:])

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import array
 from tiercast.passes.einsum import expand_einsum
 from tiercast.passes.expansion import Expansion, known_shape, option
+from tiercast.passes.fourier import expand_dft, expand_stft
 
 
 def _eye_like(node: ir.Node) -> str | None:
@@ -48,40 +49,6 @@ def _reverse_sequence(node: ir.Node) -> str | None:
     index = build.op("Where", build.op("Less", steps, ends), turned, steps)
     spread = build.op("Expand", index, np.array(dims, np.int64))
     build.finish(build.op("GatherElements", x, spread, axis=time))
-    return None
-
-
-def _dft(node: ir.Node) -> str | None:
-    """A product with the matrix of e^(-2πi jk/n): [.., n, .., 1 or 2] -> [.., n or n/2+1, .., 2]."""
-    build, x = Expansion(node), node.inputs[0]
-    dims = known_shape(x)
-    known = [array(value) for value in node.inputs[1:] if value is not None]
-    if any(item is None for item in known):
-        return "its axis or length is computed"
-    length = array(node.inputs[1]) if len(node.inputs) > 1 else None
-    axis_value = array(node.inputs[2]) if len(node.inputs) > 2 else None
-    axis = int(axis_value if axis_value is not None else -2) % len(dims)
-    inverse, half = option(node, "inverse", 0), option(node, "onesided", 0)
-    if inverse and half:
-        return "the inverse of one side is not known"
-    points = int(length) if length is not None else dims[axis]
-    used, bins = min(dims[axis], points), points // 2 + 1 if half else points
-    angles = 2 * np.pi * np.outer(np.arange(used), np.arange(bins)) / points
-    cosines, sines = np.cos(angles), np.sin(angles) * (1 if inverse else -1)
-    if inverse:
-        cosines, sines = cosines / points, sines / points
-    order = [at for at in range(len(dims) - 1) if at != axis] + [axis, len(dims) - 1]
-    turned = build.op("Transpose", x, perm=order)  # [.., n, parts]
-    if used < dims[axis]:
-        turned = build.op("Slice", turned, *(np.array([at], np.int64) for at in (0, used, len(dims) - 2)))
-    lead = [dims[at] for at in order[:-2]]
-    rows = build.reshape(turned, *lead, used * dims[-1])
-    parts = np.stack([cosines, sines], -1)  # what a real part becomes
-    if dims[-1] == 2:
-        parts = np.stack([parts, np.stack([-sines, cosines], -1)], 1)
-    matrix = parts.reshape(-1, bins * 2).astype(np.float32)
-    made = build.reshape(build.op("MatMul", rows, matrix), *lead, bins, 2)
-    build.finish(build.op("Transpose", made, perm=[order.index(at) for at in range(len(dims))]))
     return None
 
 
@@ -128,9 +95,10 @@ def _col2im(node: ir.Node) -> str | None:
 SIMPLE: dict[str, Callable[[ir.Node], str | None]] = {
     "Col2Im": _col2im,
     "Compress": _compress,
-    "DFT": _dft,
+    "DFT": expand_dft,
     "Einsum": expand_einsum,
     "EyeLike": _eye_like,
     "MaxUnpool": _max_unpool,
     "ReverseSequence": _reverse_sequence,
+    "STFT": expand_stft,
 }

@@ -11,7 +11,7 @@ from tiercast.ir.composites import has_body, inline_bodies
 from tiercast.ir.edit import erase
 from tiercast.ir.report import PassReport
 from tiercast.ir.shapes import infer_shapes
-from tiercast.ir.support import runtime_nodes
+from tiercast.ir.support import WHY, runtime_nodes
 from tiercast.ops.registry import legalizers
 from tiercast.passes.attention import expand_attention
 from tiercast.passes.fold_constants import fold_constants
@@ -62,6 +62,7 @@ def _expand_identities(model: ir.Model, report: PassReport) -> None:
             erase(model.graph, [node])
         else:
             report.refuse(node, refusal)
+            node.metadata_props[WHY] = refusal
     if len(report.applied) > before:
         fold_constants(model)  # which also infers the new nodes' shapes
 

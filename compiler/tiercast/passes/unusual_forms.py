@@ -1,5 +1,6 @@
-"""Forms of known operators that no kernel takes, as arithmetic of others: volumetric GridSample, antialiased
-Resize, MaxPool with indices, BatchNormalization in training mode, recurrent layers with other cells."""
+"""Forms of known operators that no kernel takes, as arithmetic of others: volumes, weights that the model
+makes, antialiased Resize, MaxPool with indices, BatchNormalization in training mode, recurrent layers with
+other cells."""
 
 from __future__ import annotations
 
@@ -14,6 +15,9 @@ import onnx_ir as ir
 from tiercast.ir.edit import array
 from tiercast.passes.expansion import Expansion, known_shape, option
 from tiercast.passes.recurrence import expand_recurrence, is_unusual_recurrence
+from tiercast.passes.runtime_weights import expand_runtime_convolution, has_runtime_weight
+from tiercast.passes.scattering import is_joinable, join_scattered
+from tiercast.passes.volumes import expand_volume_convolution, expand_volume_pool, is_volume
 
 _HUB_OPSET = 23
 _LARGEST_MATRIX = 1 << 18
@@ -28,18 +32,25 @@ def is_unusual(node: ir.Node) -> bool:
         return source is not None and len(source.shape or ()) == 5
     if node.op_type == "Resize":
         return bool(option(node, "antialias", 0)) or _leaves_image(node)
+    if node.op_type == "Conv":
+        return is_volume(node) or has_runtime_weight(node)
+    if node.op_type == "AveragePool" or (node.op_type == "MaxPool" and is_volume(node)):
+        return is_volume(node)
     if node.op_type == "MaxPool":
         return len(node.outputs) > 1 and bool(node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    if node.op_type == "ScatterND":
+        return is_joinable(node)
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return is_unusual_recurrence(node)
     return node.op_type == "BatchNormalization" and bool(option(node, "training_mode", 0))
 
 
 def _grid_sample(node: ir.Node) -> str | None:
-    """x [N,C,D,H,W] sampled at grid [N,OD,OH,OW,3]; zeros outside."""
+    """x [N,C,D,H,W] sampled at grid [N,OD,OH,OW,3]; outside zeros, or what is nearest."""
     mode, padding = option(node, "mode", "linear"), option(node, "padding_mode", "zeros")
-    if mode not in ("linear", "bilinear", "nearest") or padding != "zeros":
-        return f"mode {mode!r} with padding {padding!r} of volumes; linear and nearest with zeros are known"
+    if mode not in ("linear", "bilinear", "nearest") or padding not in ("zeros", "border"):
+        known = "linear and nearest with zeros or border are known"
+        return f"mode {mode!r} with padding {padding!r} of volumes; {known}"
     build, (x, grid) = Expansion(node), node.inputs[:2]
     batch, channels, *sizes = known_shape(x)
     points = math.prod(known_shape(grid)[1:4])
@@ -48,7 +59,8 @@ def _grid_sample(node: ir.Node) -> str | None:
         at = build.op("Gather", grid, np.array(axis, np.int64), axis=4)
         scale = (size - 1) / 2 if option(node, "align_corners", 0) else size / 2
         scaled = build.op("Mul", build.reshape(at, batch, 1, points), scale)
-        places.append(build.op("Add", scaled, (size - 1) / 2))
+        place = build.op("Add", scaled, (size - 1) / 2)
+        places.append(build.op("Clip", place, 0.0, float(size - 1)) if padding == "border" else place)
     flat = build.reshape(x, batch, channels, math.prod(sizes))
     corners: list[list[Corner]]
     if mode == "nearest":
@@ -245,8 +257,11 @@ def _batch_norm(node: ir.Node) -> str | None:
 UNUSUAL: dict[str, Callable[[ir.Node], str | None]] = {
     "GridSample": _grid_sample,
     "Resize": _resize,
-    "MaxPool": _max_pool,
+    "Conv": lambda node: (expand_volume_convolution if is_volume(node) else expand_runtime_convolution)(node),
+    "AveragePool": expand_volume_pool,
+    "MaxPool": lambda node: (expand_volume_pool if is_volume(node) else _max_pool)(node),
     "BatchNormalization": _batch_norm,
+    "ScatterND": join_scattered,
     "LSTM": expand_recurrence,
     "GRU": expand_recurrence,
     "RNN": expand_recurrence,

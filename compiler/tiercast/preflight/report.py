@@ -126,7 +126,7 @@ def _missing(refused: Iterable[Refusal]) -> list[Missing]:
 
 
 def _rewrite(op: str, rule: str) -> str:
-    by_tvm = op in EMITTABLE and rule == NOT_SUPPORTED
+    by_tvm = op in EMITTABLE and rule.startswith(NOT_SUPPORTED)
     return nearest_rewrite(op, rule) + ("; or let TVM write its kernel: compile --tvm" if by_tvm else "")
 
 

@@ -58,7 +58,20 @@ def to_onnx(program: torch.export.ExportedProgram, origin: str) -> ir.Model:
         raise ModelError(f"{origin}: PyTorch can't export the program to ONNX: {cause_of(error)}") from error
     assert exported is not None
     model: ir.Model = exported.model
+    _widen_indices(model)
     return model
+
+
+def _widen_indices(model: ir.Model) -> None:
+    """ONNX wants the indices of ScatterND and GatherND in 64 bits; the exporter writes 32 (istft)."""
+    for node in list(model.graph):
+        index = node.inputs[1] if node.op_type in ("ScatterND", "GatherND") else None
+        if index is None or index.dtype != ir.DataType.INT32:
+            continue
+        cast = ir.node("Cast", [index], {"to": int(ir.DataType.INT64)})
+        cast.outputs[0].name = f"{node.name or node.outputs[0].name}.indices"
+        model.graph.insert_before(node, cast)
+        node.replace_input_with(1, cast.outputs[0])
 
 
 def resize_to_sizes(hub: ir.Model) -> None:
