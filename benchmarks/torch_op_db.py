@@ -40,10 +40,10 @@ OPERATORS = """
     nn.functional.conv_transpose2d nn.functional.linear nn.functional.bilinear matmul mm bmm addmm addbmm
     baddbmm mv dot outer nn.functional.interpolate nn.functional.upsample_bilinear
     nn.functional.upsample_nearest nn.functional.grid_sample nn.functional.pixel_shuffle
-    nn.functional.pixel_unshuffle nn.functional.unfold nn.functional.fold nn.functional.pad
+    nn.functional.pixel_unshuffle nn.functional.unfold nn.functional.pad
     nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.adaptive_max_pool2d
     nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.max_pool1d nn.functional.max_pool2d
-    nn.functional.lp_pool2d nn.functional.batch_norm nn.functional.group_norm nn.functional.instance_norm
+    nn.functional.batch_norm nn.functional.group_norm nn.functional.instance_norm
     nn.functional.layer_norm nn.functional.rms_norm nn.functional.local_response_norm
     nn.functional.normalize nn.functional.relu nn.functional.relu6 nn.functional.prelu
     nn.functional.leaky_relu nn.functional.elu nn.functional.celu nn.functional.selu nn.functional.silu
@@ -53,7 +53,7 @@ OPERATORS = """
     nn.functional.threshold nn.functional.softmin softmax log_softmax
     nn.functional.scaled_dot_product_attention nn.functional.cosine_similarity
     nn.functional.pairwise_distance nn.functional.embedding nn.functional.one_hot
-    nn.functional.channel_shuffle cat concat stack hstack vstack split split_with_sizes chunk tensor_split
+    nn.functional.channel_shuffle cat stack hstack vstack split split_with_sizes chunk tensor_split
     narrow unbind index_select gather take_along_dim scatter where masked_fill topk sort argmax argmin
     cumsum mean sum prod amax amin aminmax max min norm linalg.vector_norm var std var_mean logsumexp
     clamp clamp_min clamp_max add sub rsub mul div pow maximum minimum fmod remainder abs neg sign sqrt
@@ -121,7 +121,7 @@ def judge_operator(name: str, most: int) -> Iterator[Outcome]:
 
     info = next((item for item in op_db if item.name == name), None)
     if info is None:
-        return
+        raise typer.BadParameter(f"op_db has no operator {name!r}")
     torch.manual_seed(0)
     usable = []
     kind = torch.float32 if torch.float32 in info.dtypes else torch.int64

@@ -172,6 +172,33 @@ def test_what_the_exporter_loses_is_said_in_other_words(
     np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), net(x).numpy(), atol=1e-6)
 
 
+REFUSED = {
+    "hstack": lambda x: torch.hstack([x, x * 2]),
+    "vstack": lambda x: torch.vstack([x[0, 0, 0], x[0, 0, 1]]),
+    "amax of all": torch.amax,
+    "aminmax": lambda x: torch.cat([item.reshape(1) for item in torch.aminmax(x)]),
+    "aminmax of an axis": lambda x: torch.stack(torch.aminmax(x, dim=1)),
+    "stable sort": lambda x: torch.sort(torch.round(x), dim=3, stable=True, descending=True)[1].float(),
+    "hypot": lambda x: torch.hypot(x, x + 1),
+    "adaptive max pool": lambda x: torch.cat(
+        [item.float() for item in nn.functional.adaptive_max_pool2d(x, (2, 3), return_indices=True)]
+    ),
+    "attention of three axes": lambda x: nn.functional.scaled_dot_product_attention(x[0], x[0] + 1, x[0]),
+    "attention of three and four axes": lambda x: nn.functional.scaled_dot_product_attention(x[0], x, x),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_exporter_refuses_is_said_in_other_words(name: str) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return REFUSED[name](x)
+
+    x = 3 * torch.randn(2, 3, 5, 7)
+    model = load((Net(), (x,)), check_import=False)
+    np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), REFUSED[name](x).numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("bias", [(4, 4), (2, 4, 4), (3, 2, 4, 4), (1, 3, 2, 4, 4)])
 def test_attention_of_any_rank(bias: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -199,6 +226,18 @@ def test_recurrent_layers_keep_their_time_steps(steps: int) -> None:
     net, x = Net().eval(), torch.randn(steps, 1, 4)
     model = load((net, (x,)))
     np.testing.assert_allclose(outputs(model, {"x": x.numpy()}), net(x).detach().numpy(), atol=1e-5)
+
+
+def test_spectra_go_back_to_signals() -> None:
+    """PyTorch's exporter scatters istft's frames by indices of 32 bits, which ONNX does not know."""
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            spectrum = torch.stft(x, 16, 8, window=torch.hann_window(16), return_complex=True)
+            return torch.istft(spectrum * 2, 16, 8, window=torch.hann_window(16), length=64)
+
+    x = torch.randn(1, 64)
+    np.testing.assert_allclose(outputs(load((Net(), (x,))), {"x": x.numpy()}), 2 * x.numpy(), atol=1e-5)
 
 
 def test_aligned_corners_are_those_of_whole_pixels() -> None:

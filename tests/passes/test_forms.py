@@ -26,6 +26,13 @@ FORMS = {
         { y = Einsum<equation="ij,jk">(x, a) }""",
     "max pool with indices": """(float[1,3,8,9] x) => (float[1,3,4,5] y, int64[1,3,4,5] at)
         { y, at = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,0,1]>(x) }""",
+    "max pool with indices, windows that end behind": """(float[2,3,6,7] x)
+        => (float[2,3,3,4] y, int64[2,3,3,4] at)
+        { y, at = MaxPool<kernel_shape=[3,2], strides=[2,2], ceil_mode=1>(x) }""",
+    "max pool of lines with indices": """(float[2,3,9] x) => (float[2,3,4] y, int64[2,3,4] at)
+        { y, at = MaxPool<kernel_shape=[3], strides=[2], pads=[1,0], dilations=[1]>(x) }""",
+    "resize of three axes": """(float[1,2,3,4,5] x) => (float[1,2,6,6,8] y)
+        { y = Resize<mode="linear", coordinate_transformation_mode="half_pixel">(x, , , bigger) }""",
     "antialiased resize": """(float[1,2,12,9] x) => (float[1,2,5,6] y)
         { y = Resize<mode="linear", antialias=1>(x, , , sizes) }""",
     "crop beyond the image": """(float[1,2,8,9] x) => (float[1,2,6,7] y)
@@ -84,6 +91,7 @@ FORMS = {
 def test_a_form_gives_what_onnxruntime_gives(tmp_path: Path, name: str) -> None:
     known = {
         "sizes": np.array([1, 2, 5, 6]),
+        "bigger": np.array([1, 2, 6, 6, 8]),
         "crop": np.array([1, 2, 6, 7]),
         "roi": np.array([0, 0, -0.3, 0.4, 1, 1, 0.8, 1.25], np.float32),
     }
@@ -225,7 +233,8 @@ def test_a_dimension_of_the_user_may_not_be_empty(tmp_path: Path) -> None:
         ),
         (
             """(float[1,1,2,2] x, int64[1,1,2,2] i) => (float[1,1,5,5] y)
-            { s = Constant<value_ints=[1,1,5,5]>()  y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i, s) }""",
+            { s = Constant<value_ints=[1,1,5,5]>()
+              y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i, s) }""",
             "output_shape is given",
         ),
         ('(int8[3] x) => (int8[3] y) { y = BitShift<direction="RIGHT">(x, x) }', "BitShift"),

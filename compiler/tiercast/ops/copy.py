@@ -72,7 +72,7 @@ def _splits(dims: Sequence[int], axes: Sequence[int]) -> bool:
     """Whether each axis is a product of successive dims, unit dims aside."""
     rest = [dim for dim in dims if dim != 1]
     for axis in axes:
-        while axis != 1 and rest and axis % rest[0] == 0:
+        while axis != 1 and rest and rest[0] and axis % rest[0] == 0:
             axis //= rest.pop(0)
         if axis != 1:
             return False

@@ -32,8 +32,9 @@ def _attention(
     *others: Any,
     **options: Any,
 ) -> Any:
-    """Attention over more dimensions than [N, H, L, E]: those before H are batch."""
-    if query.dim() <= 4 or key.dim() != query.dim() or value.dim() != query.dim():
+    """Attention over other dimensions than [N, H, L, E]: those before H are batch, and broadcast."""
+    ranks = {query.dim(), key.dim(), value.dim()}
+    if ranks == {4} or min(ranks) < 3:
         return NotImplemented
     batch = torch.broadcast_shapes(query.shape[:-3], key.shape[:-3], value.shape[:-3])  # type: ignore[no-untyped-call]
 
@@ -71,6 +72,56 @@ def _average_pool(
     return mean * (kernel[0] * kernel[1] / divisor_override)
 
 
+def _adaptive_max_pool(x: torch.Tensor, size: Any) -> Any:
+    """Maxima of the parts that a picture falls into, and where in the picture they stand."""
+    height, width = x.shape[-2:]
+    rows, columns = _pair(size)
+    values, places = [], []
+    for row in range(rows):
+        top, bottom = row * height // rows, -(-(row + 1) * height // rows)
+        for column in range(columns):
+            left, right = column * width // columns, -(-(column + 1) * width // columns)
+            most, at = x[..., top:bottom, left:right].flatten(-2).max(-1)
+            inside = torch.div(at, right - left, rounding_mode="floor")
+            values.append(most)
+            places.append((top + inside) * width + left + at % (right - left))
+    shape = [*x.shape[:-2], rows, columns]
+    return torch.stack(values, -1).reshape(shape), torch.stack(places, -1).reshape(shape)
+
+
+def _over_all(reduce: Any) -> Any:
+    """amax and amin over all axes, which the exporter wants named."""
+
+    def reduced(x: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Any:
+        return NotImplemented if dim else reduce(x, list(range(x.dim())), keepdim)
+
+    return reduced
+
+
+def _both_ends(x: torch.Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    axes = list(range(x.dim())) if dim is None else [dim]
+    return _aten.amin.default(x, axes, keepdim), _aten.amax.default(x, axes, keepdim)
+
+
+def _stacked(axis: int) -> Any:
+    """hstack (axis 1) and vstack (axis 0), without the exporter's sequences."""
+
+    def joined(tensors: Any) -> Any:
+        items = [torch.atleast_2d(item) if axis == 0 else torch.atleast_1d(item) for item in tensors]  # type: ignore[no-untyped-call]
+        return torch.cat(items, 0 if items[0].dim() == 1 else axis)
+
+    return joined
+
+
+def _stable_sort(x: torch.Tensor, *, stable: Any = None, dim: int = -1, descending: bool = False) -> Any:
+    """ONNX's TopK, which it becomes, keeps the order of equals."""
+    return _aten.sort.default(x, dim, descending)
+
+
+def _hypotenuse(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.sqrt(x * x + y * y)
+
+
 def _missing(size: int, kernel: int, step: int, zeros: int) -> int:
     """What the last window of ceil_mode, which must begin before the zeros behind the picture, lacks."""
     windows = -(-(size + 2 * zeros - kernel) // step) + 1
@@ -92,6 +143,14 @@ def _convolution(*arguments: Any) -> torch.Tensor:
 _TABLE = {
     _aten.scaled_dot_product_attention.default: _attention,
     _aten.avg_pool2d.default: _average_pool,
+    _aten.adaptive_max_pool2d.default: _adaptive_max_pool,
+    _aten.amax.default: _over_all(_aten.amax.default),
+    _aten.amin.default: _over_all(_aten.amin.default),
+    _aten.aminmax.default: _both_ends,
+    _aten.hstack.default: _stacked(1),
+    _aten.vstack.default: _stacked(0),
+    _aten.sort.stable: _stable_sort,
+    _aten.hypot.default: _hypotenuse,
     _aten._convolution.default: _convolution,
     _aten._convolution.deprecated: _convolution,
 }
