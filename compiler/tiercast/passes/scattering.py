@@ -1,4 +1,4 @@
-"""ScatterND of rows at known places, which `x[a:b] = y` becomes, as pieces joined: they cost no copy where they fit."""
+"""ScatterND of rows at known places, which `x[a:b] = y` becomes, as pieces joined, mostly without a copy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_joinable(node: ir.Node) -> bool:
 
 
 def join_scattered(node: ir.Node) -> str | None:
-    """data [d1..dk, ...] with updates [U..., ...] at constant indices [U..., k]; the last of equal ones counts."""
+    """data [d1..dk, ...] with updates [U..., ...] at indices [U..., k]; of equal ones the last counts."""
     build, (data, indices, updates) = Expansion(node), node.inputs[:3]
     dims, depth = known_shape(data), known_shape(indices)[-1]
     inside, rows = dims[depth:], math.prod(dims[:depth])
@@ -43,8 +43,8 @@ def join_scattered(node: ir.Node) -> str | None:
 
 
 def _pieces(node: ir.Node) -> list[tuple[int, int]]:
-    """Start and length of runs in the rows of the data followed by those of the updates; ValueError for indices
-    that leave the data.
+    """Start and length of runs in the rows of data and then of updates; ValueError for indices that
+    leave the data.
     """
     dims, index = known_shape(node.inputs[0]), array(node.inputs[1])
     assert index is not None
