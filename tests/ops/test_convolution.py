@@ -107,8 +107,6 @@ def test_a_computed_weight_is_refused() -> None:
     assert "weight is computed" in refusal("Conv", {"x": random(1, 4, 6, 6), "w": random(5, 4, 3, 3)}, {})
 
 
-def test_three_dimensions_are_refused() -> None:
-    message = refusal("Conv", {"x": random(1, 2, 4, 4, 4)}, {"w": random(3, 2, 2, 2, 2)})
-    assert "1-D and 2-D" in message
-    message = refusal("ConvTranspose", {"x": random(1, 2, 4, 4, 4)}, {"w": random(2, 3, 2, 2, 2)})
-    assert "1-D and 2-D" in message
+def test_four_dimensions_are_refused() -> None:
+    message = refusal("Conv", {"x": random(1, 2, 4, 4, 4, 4)}, {"w": random(3, 2, 2, 2, 2, 2)})
+    assert "(1, 2, 4, 4, 4, 4) has 4 spatial axes; one to three are convolved" in message

@@ -21,7 +21,7 @@ from tiercast.ops.convolution import (
     gate_params,
     image_input,
     residual_of,
-    spatial_pair,
+    spatial_values,
     weight_name,
     weight_of,
     window_size,
@@ -32,6 +32,7 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import REALS, Op, attr, dense_strides, dtype, real_row, shape, shape_key, where
+from tiercast.ops.volume import convolve_volume, is_volume
 
 BLOCK_FLOATS = 32768  # im2row rows a block may take: 128 KB stay in the second-level cache
 REPACKED_COLUMNS = 8  # as in kernels/conv2d/conv2d.h: scratch for thin panels
@@ -77,14 +78,16 @@ class Conv2d(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX Conv, 1-D or 2-D, to Conv2d or (each channel a group) DepthwiseConv2d.
+        """ONNX Conv to Conv2d or (each channel a group) DepthwiseConv2d; volumes as `volume.py` says.
 
-        GraphError for 3-D convolutions, computed weights and negative pads.
+        GraphError for computed weights and negative pads.
         """
+        if is_volume(node, layout):
+            return convolve_volume(node, layout)
         image, spatial = image_input(node, layout)
         weight = constant_weight(node, layout)
-        strides = spatial_pair(node, "strides", 1, spatial)
-        dilations = spatial_pair(node, "dilations", 1, spatial)
+        strides = spatial_values(node, "strides", 1, spatial)
+        dilations = spatial_values(node, "dilations", 1, spatial)
         group = int(attr(node, "group", 1))
         pads = explicit_pads(node, shape(image)[1:3], weight.shape[2:], strides, dilations, spatial)
         attributes: dict[str, object] = {"strides": strides, "pads": pads, "dilations": dilations}

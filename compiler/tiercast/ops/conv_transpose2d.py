@@ -17,7 +17,7 @@ from tiercast.ops.convolution import (
     constant_weight,
     explicit_pads,
     image_input,
-    spatial_pair,
+    spatial_values,
     weight_name,
     weight_of,
 )
@@ -25,6 +25,7 @@ from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering
 from tiercast.ops.panels import panels_for
 from tiercast.ops.registry import REALS, Op, attr, dtype, real_row, shape, where
+from tiercast.ops.volume import is_volume, transpose_volume
 
 BLOCK_FLOATS = 32768
 BLOCK_ROWS = (16, 192)
@@ -56,7 +57,12 @@ class ConvTranspose2d(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """ONNX ConvTranspose, 1-D or 2-D; GraphError for 3-D, computed weights and negative pads."""
+        """ONNX ConvTranspose; volumes as `volume.py` says. GraphError for computed weights, negative pads."""
+        if is_volume(node, layout):
+            x, weight = node.inputs[0], constant_weight(node, layout)
+            assert x is not None
+            sizes = transpose_attributes(node, layout.shape(x)[2:], weight.shape[2:], 3)
+            return transpose_volume(node, layout, sizes)
         image, spatial = image_input(node, layout)
         weight = constant_weight(node, layout)
         attributes = transpose_attributes(node, shape(image)[1:3], weight.shape[2:], spatial)
@@ -142,12 +148,12 @@ def transpose_attributes(
     node: ir.Node, size: tuple[int, ...], kernel: tuple[int, ...], spatial: int
 ) -> dict[str, Any]:
     """strides, dilations, output_padding, group and pads of an ONNX transposed convolution over an image of
-    `size` (height, width) with a filter of size `kernel`.
+    `size` (height, width) or a volume (depth, height, width) with a filter of size `kernel`.
     """
     attributes: dict[str, Any] = {
-        "strides": spatial_pair(node, "strides", 1, spatial),
-        "dilations": spatial_pair(node, "dilations", 1, spatial),
-        "output_padding": spatial_pair(node, "output_padding", 0, spatial),
+        "strides": spatial_values(node, "strides", 1, spatial),
+        "dilations": spatial_values(node, "dilations", 1, spatial),
+        "output_padding": spatial_values(node, "output_padding", 0, spatial),
         "group": int(attr(node, "group", 1)),
     }
     pads, beyond = _pads(node, size, kernel, attributes, spatial)
@@ -181,10 +187,10 @@ def _pads(
     mode = attr(node, "auto_pad") or "NOTSET"
     wanted = [int(item) for item in attr(node, "output_shape") or []]
     if not wanted and not mode.startswith("SAME"):
-        return explicit_pads(node, size, kernel, strides, dilations, spatial), [0, 0]
+        return explicit_pads(node, size, kernel, strides, dilations, spatial), [0] * len(size)
     if wanted and spatial == 1:
         wanted = [1, *wanted[-1:]]
-    goal = wanted[-2:] or [extent * step for extent, step in zip(size, strides, strict=True)]
+    goal = wanted[-len(size) :] or [extent * step for extent, step in zip(size, strides, strict=True)]
     axes = zip(size, strides, extra, kernel, dilations, goal, strict=True)
     total = [
         step * (extent - 1) + more + (taps - 1) * dilation + 1 - out

@@ -16,20 +16,20 @@ SEQUENCE_LAST: Perm = (0, 2, 1)  # N,C,L -> N,L,C
 
 
 def constant_weight(node: ir.Node, layout: Layouter) -> np.ndarray:
-    """The weight (input 1) of an ONNX convolution as f32 of rank 4, a 1-D one with height 1.
+    """The weight (input 1) of an ONNX convolution as f32 of rank 4 (a 1-D one with height 1) or, in 3-D, 5.
 
-    GraphError when it is computed at run time, or of a 3-D convolution.
+    GraphError when it is computed at run time, or of more axes.
     """
     weight = layout.const(node.inputs[1])
     if weight is None:
         raise GraphError(
             f"{where(node)}: the weight is computed at run time; a convolution needs a constant one"
         )
-    if weight.ndim not in (3, 4):
+    if weight.ndim not in (3, 4, 5):
         raise GraphError(
-            f"{where(node)}: weight of rank {weight.ndim}; 1-D and 2-D convolutions (rank 3, 4) are supported"
+            f"{where(node)}: weight of rank {weight.ndim}; convolutions over one to three axes are supported"
         )
-    wide = weight if weight.ndim == 4 else weight[:, :, None, :]
+    wide = weight if weight.ndim > 3 else weight[:, :, None, :]
     return np.ascontiguousarray(wide, np.float32)
 
 
@@ -39,12 +39,13 @@ def weight_name(node: ir.Node) -> str:
     return (weight.name if weight is not None else None) or "weight"
 
 
-def spatial_pair(node: ir.Node, name: str, default: int, spatial: int) -> list[int]:
-    """An ONNX per-axis attribute as [height, width]; a 1-D one gets `default` for the height."""
+def spatial_values(node: ir.Node, name: str, default: int, spatial: int) -> list[int]:
+    """An ONNX per-axis attribute as [height, width] or, in 3-D, [depth, height, width]; a 1-D one gets
+    `default` for the height."""
     values = [int(item) for item in attr(node, name) or [default] * spatial]
     if len(values) != spatial:
         raise GraphError(f"{where(node)}: {name}={values} must have {spatial} values")
-    return values if spatial == 2 else [default, *values]
+    return values if spatial > 1 else [default, *values]
 
 
 def explicit_pads(
@@ -55,10 +56,11 @@ def explicit_pads(
     dilations: Sequence[int],
     spatial: int,
 ) -> list[int]:
-    """[top, left, bottom, right] from `pads` or `auto_pad`; GraphError on a negative pad."""
+    """[top, left, bottom, right] (in 3-D front, top, left, back, bottom, right) from `pads` or `auto_pad`;
+    GraphError on a negative pad."""
     mode = attr(node, "auto_pad") or "NOTSET"
     if mode == "VALID":
-        return [0, 0, 0, 0]
+        return [0] * (2 * len(size))
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         total = [
             max((-(-extent // step) - 1) * step + (taps - 1) * dilation + 1 - extent, 0)
@@ -71,7 +73,7 @@ def explicit_pads(
     if len(values) != 2 * spatial or min(values, default=0) < 0:
         rule = f"must be {2 * spatial} values >= 0; slice the input instead of padding by a negative number"
         raise GraphError(f"{where(node)}: pads={values} {rule}")
-    return values if spatial == 2 else [0, values[0], 0, values[1]]
+    return values if spatial > 1 else [0, values[0], 0, values[1]]
 
 
 def image_input(node: ir.Node, layout: Layouter) -> tuple[ir.Value, int]:
@@ -85,7 +87,7 @@ def image_input(node: ir.Node, layout: Layouter) -> tuple[ir.Value, int]:
         batch, channels, length = dims
         return layout.alias(layout.as_perm(value, SEQUENCE_LAST), (batch, 1, length, channels)), 1
     raise GraphError(
-        f"{where(node)}: input of shape {dims}; 1-D and 2-D convolutions (rank 3, 4) are supported"
+        f"{where(node)}: input of shape {dims}; convolutions over one to three axes are supported"
     )
 
 

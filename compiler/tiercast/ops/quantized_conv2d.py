@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from tiercast.errors import GraphError
 from tiercast.ops.conv2d import is_depthwise, repeat_channels
-from tiercast.ops.convolution import bind_image, explicit_pads, image_input, spatial_pair, weight_name
+from tiercast.ops.convolution import bind_image, explicit_pads, image_input, spatial_values, weight_name
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.lowering import Lowering, View
 from tiercast.ops.panels import Panels
@@ -72,7 +72,7 @@ class QuantizedConv2d(Op):
         weight = layout.const(node.inputs[1])
         assert weight is not None  # quantize_operators makes no other
         wide = weight if weight.ndim == 4 else weight[:, :, None, :]
-        strides, dilations = (spatial_pair(node, name, 1, spatial) for name in ("strides", "dilations"))
+        strides, dilations = (spatial_values(node, name, 1, spatial) for name in ("strides", "dilations"))
         group = int(attr(node, "group", 1))
         pads = explicit_pads(node, shape(image)[1:3], wide.shape[2:], strides, dilations, spatial)
         attributes = {
