@@ -104,7 +104,8 @@ def refusal(node_type: str, inputs: dict[str, Any], constants: dict[str, Any], *
 
 
 def test_a_computed_weight_is_refused() -> None:
-    assert "weight is computed" in refusal("Conv", {"x": random(1, 4, 6, 6), "w": random(5, 4, 3, 3)}, {})
+    inputs = {"x": random(1, 4, 6, 6), "w": random(4, 5, 3, 3)}
+    assert "weight is computed" in refusal("ConvTranspose", inputs, {})
 
 
 def test_four_dimensions_are_refused() -> None:

@@ -1,5 +1,5 @@
-"""Forms of known operators that no kernel takes, as arithmetic of others: volumes, weights that the model
-makes, antialiased Resize, MaxPool with indices, BatchNormalization in training mode, recurrent layers with
+"""Forms of known operators that no kernel takes, as arithmetic of others: weights that the model makes,
+antialiased Resize, MaxPool with indices, BatchNormalization in training mode, recurrent layers with
 other cells."""
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from tiercast.passes.recurrence import expand_recurrence, is_unusual_recurrence
 from tiercast.passes.resizing import expand_resize, is_unusual_resize
 from tiercast.passes.runtime_weights import expand_runtime_convolution, has_runtime_weight
 from tiercast.passes.scattering import is_joinable, join_scattered
-from tiercast.passes.volumes import expand_volume_convolution, expand_volume_pool, is_volume
 
 Corner = tuple[ir.Value, ir.Value | None]
 
@@ -29,9 +28,7 @@ def is_unusual(node: ir.Node) -> bool:
     if node.op_type == "Resize":
         return is_unusual_resize(node)
     if node.op_type == "Conv":
-        return is_volume(node) or has_runtime_weight(node)
-    if node.op_type == "AveragePool" or (node.op_type == "MaxPool" and is_volume(node)):
-        return is_volume(node)
+        return has_runtime_weight(node)
     if node.op_type == "MaxPool":
         return len(node.outputs) > 1 and bool(node.outputs[1].uses() or node.outputs[1].is_graph_output())
     if node.op_type == "ScatterND":
@@ -171,9 +168,8 @@ def _batch_norm(node: ir.Node) -> str | None:
 UNUSUAL: dict[str, Callable[[ir.Node], str | None]] = {
     "GridSample": _grid_sample,
     "Resize": expand_resize,
-    "Conv": lambda node: (expand_volume_convolution if is_volume(node) else expand_runtime_convolution)(node),
-    "AveragePool": expand_volume_pool,
-    "MaxPool": lambda node: (expand_volume_pool if is_volume(node) else _max_pool)(node),
+    "Conv": expand_runtime_convolution,
+    "MaxPool": _max_pool,
     "BatchNormalization": _batch_norm,
     "ScatterND": join_scattered,
     "LSTM": expand_recurrence,
