@@ -130,7 +130,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     DecidingStage(fuse_inverted_residual, "fused"),
     Stage(fuse_statistics, "fused"),
 )
-PRECISIONS = ("f32", "f16", "f16-weights")
+PRECISIONS = ("f32", "f16", "f16-weights", "int8-weights")
 
 
 @dataclass
@@ -185,7 +185,7 @@ def compile(
     dtypes: element types of TorchScript's inputs that are not f32, {"ids": "s64"}.
     check_import: compare what PyTorch's exporter made with eager PyTorch (see `frontend.load`).
     precision: "f32"; "f16": storage and arithmetic, for targets that have fp16; "f16-weights": half the
-    package, computed in f32, for all targets.
+    package, "int8-weights": about a quarter of it, both computed in f32, for all targets.
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
     stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
@@ -329,7 +329,7 @@ def compile_plan(
             chosen,
             prefer,
             done.decisions,
-            half_weights=precision == "f16-weights",
+            stored=stored_weights(precision),
             weights=weights,
         )
         done.copies = refusals(done.model)
@@ -375,6 +375,11 @@ def _stages_until(name: str | None) -> Sequence[Stage | DecidingStage]:
     if name is None:
         return STAGES
     return STAGES[: stage_names().index(check_stage_name(name))]
+
+
+def stored_weights(precision: str) -> str:
+    """How `lower_graph` is to keep weights for one of PRECISIONS."""
+    return {"f16-weights": "f16", "int8-weights": "s8"}.get(precision, "f32")
 
 
 def check_precision(precision: str, target: Target) -> None:

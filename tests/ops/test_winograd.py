@@ -97,7 +97,13 @@ def test_what_is_not_exact_enough_is_refused_by_name(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("weight", "attributes"),
-    [("40x24x3x3", {"strides": [2, 1]}), ("40x12x3x3", {"group": 2}), ("40x24x3x1", {}), ("40x24x4x4", {})],
+    [
+        ("40x24x3x3", {"strides": [2, 1]}),
+        ("40x12x3x3", {"group": 2}),
+        ("40x24x3x1", {}),
+        ("40x24x4x4", {}),
+        ("40x24x3x3", {"pads": [0, 3, 0, 0]}),
+    ],
 )
 def test_other_convolutions_are_direct(weight: str, attributes: dict[str, object]) -> None:
     model, _ = case_model(Case("Conv2d", ("1x32x32x24", f"const {weight}", "const 40"), attributes))

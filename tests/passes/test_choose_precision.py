@@ -127,7 +127,7 @@ def test_a_range_knows_nan_and_nothing() -> None:
 def test_targets_without_half_precision_say_what_to_take() -> None:
     with pytest.raises(UsageError, match=r"linux-arm64 has no f16 arithmetic .* take f16-weights"):
         compile_plan(loud_model(), "linux-arm64", precision="f16")
-    with pytest.raises(UsageError, match=r"'f8' is unknown; known: f32, f16, f16-weights"):
+    with pytest.raises(UsageError, match=r"'f8' is unknown; known: f32, f16, f16-weights, int8-weights"):
         compile_plan(loud_model(), "linux-arm64", precision="f8")
 
 

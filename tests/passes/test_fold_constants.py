@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from graphs import feeds, graph, keeps_result, op_types, run_physical
 
+from tiercast.errors import ModelError
 from tiercast.passes.assign_layout import assign_layout
 from tiercast.passes.fold_constants import fold_constants
 
@@ -124,3 +125,20 @@ def test_a_constant_that_an_undecided_branch_reads_is_kept(monkeypatch: pytest.M
     )
     keeps_result(model, fold_constants)
     assert "Add" not in op_types(model)
+
+
+def test_a_loop_over_constants_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a branch that is never taken may hold it."""
+    monkeypatch.setattr("tiercast.passes.fold_constants.LIMIT_S", 0.2)
+    model = graph(
+        """(float[2] x) => (float[2] y) {
+          go = Constant<value = bool {1}>()
+          s = Loop(trips, go, start) <body = b (int64 i, bool c, float[2] v) => (bool c2, float[2] t) {
+            t = Neg(v)  c2 = Identity(c) }>
+          y = Add(x, s)
+        }""",
+        trips=np.array(2**62),
+        start=np.ones(2, np.float32),
+    )
+    with pytest.raises(ModelError, match="does not end within"):
+        fold_constants(model)

@@ -14,10 +14,12 @@ from tiercast.errors import GraphError
 from tiercast.ir.dtypes import NAMES
 from tiercast.kernel import Choice, Row, choose, families, rows_of
 from tiercast.lower.arena import Lifetime, plan_arena
+from tiercast.lower.int8_weights import SMALLEST, Int8Weight, exact_int8, nearest_int8
 from tiercast.lower.plan import ALIGNMENT_BYTES, NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
 from tiercast.ops.lowering import Const, KernelCall, Operand, Prepared, View
+from tiercast.ops.panels import Panels
 from tiercast.ops.registry import DOMAIN, dense_strides, dtype, op_of, shape, shape_key, where
 from tiercast.passes.choose_precision import half_constant
 from tiercast.target import Target
@@ -26,6 +28,7 @@ from tiercast.tuning import Decisions
 
 _MOST_AXES = 8  # of the runtime's tensors (runtime/src/verify.cc)
 _SMALLEST_HALF = 256  # elements: smaller constants stay f32, they save nothing
+STORED = ("f32", "f16", "s8")
 KEPT = "kept f32 "  # how the facts of a plan that name constants kept in f32 begin
 
 
@@ -43,7 +46,7 @@ class GraphLowering:
     """Implements `ops.lowering.Lowering` for one graph and one target.
 
     prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks
-    of one row). half_weights: large f32 constants are stored in f16; `kept_f32` says which not and why.
+    of one row). stored: how weights are kept, one of STORED; `kept_f32` says which are not and why.
     """
 
     def __init__(
@@ -51,11 +54,11 @@ class GraphLowering:
         decisions: Decisions,
         storage: StoragePlan,
         prefer: str | None = None,
-        half_weights: bool = False,
+        stored: str = "f32",
         weights: WeightsSegment | None = None,
     ) -> None:
         self.kept_f32: list[str] = []
-        self._half_weights = half_weights
+        self._stored = stored
         self.calls: list[KernelCall] = []
         self.constants: list[Tensor] = []
         self.prepare_calls: list[KernelCall] = []
@@ -86,20 +89,74 @@ class GraphLowering:
 
     def const(self, array: np.ndarray, label: str, exact: bool = False) -> Const | Prepared:
         """See `Lowering.const`."""
-        if self._half_weights and not exact and array.dtype == np.float32 and array.size >= _SMALLEST_HALF:
+        if self._stored == "f16" and not exact:
+            return self._as_half(array, label)
+        return self._as_it_is(array, label)
+
+    def _as_half(self, array: np.ndarray, label: str) -> Const | Prepared:
+        """In f16 where that saves something and the array bears it."""
+        if array.dtype == np.float32 and array.size >= _SMALLEST_HALF:
             reason = half_constant(array)
             if reason is None:
                 return self._widened(array, label)
-            assert self._node is not None
-            self.kept_f32.append(f"{where(self._node)} {label} {list(array.shape)}: {reason}")
+            self._keep(array, label, reason)
+        return self._as_it_is(array, label)
+
+    def _as_it_is(self, array: np.ndarray, label: str) -> Const:
         kind = NAMES[ir.DataType.from_numpy(array.dtype)]
         strides, offset = dense_strides(array.shape), self.weights.add(array)
         self.constants.append(Tensor(label, kind, array.shape, strides, "weights", offset))
         return Const(len(self.constants) - 1)
 
+    def weight(
+        self,
+        matrix: np.ndarray,
+        label: str,
+        panels: Panels | None = None,
+        dims: Sequence[int] | None = None,
+    ) -> Const | Prepared:
+        """See `Lowering.weight`."""
+        if matrix.dtype == np.float32 and (panels is None or panels.dtype == np.float32):
+            narrow = self._narrow(matrix, label)
+            if narrow is not None:
+                return self._prepare_widened(narrow, label, panels, dims or _packed_dims(matrix, panels))
+        packed = np.ascontiguousarray(matrix) if panels is None else panels.pack(matrix)
+        packed = packed if dims is None else packed.reshape(dims)
+        return self._as_it_is(packed, label) if self._stored == "f32" else self._as_half(packed, label)
+
+    def _narrow(self, matrix: np.ndarray, label: str) -> Int8Weight | None:
+        """The s8 form in which a weight is to be kept, if it is."""
+        if matrix.size < SMALLEST or matrix.ndim < 2:
+            return None
+        stacked = matrix.reshape(-1, *matrix.shape[-2:])
+        found = exact_int8(stacked)
+        if found is not None or self._stored != "s8":
+            return found
+        found = nearest_int8(stacked)
+        if found.refusal is None:
+            return found
+        self._keep(matrix, label, f"{found.refusal}; f16 where that holds it")
+        return None
+
+    def _keep(self, array: np.ndarray, label: str, reason: str) -> None:
+        assert self._node is not None
+        self.kept_f32.append(f"{where(self._node)} {label} {list(array.shape)}: {reason}")
+
+    def _prepare_widened(
+        self, narrow: Int8Weight, label: str, panels: Panels | None, dims: Sequence[int]
+    ) -> Prepared:
+        packing = {"panel": 0, "granule": 1}
+        if panels is not None:
+            packing = {"panel": panels.panel, "granule": panels.granule}
+        stored = [self._as_it_is(narrow.values, label), self._as_it_is(narrow.scales, f"{label} scale")]
+        attributes = [ir.AttrInt64(name, value) for name, value in packing.items()]
+        node = ir.Node(DOMAIN, "WidenWeights", [], attributes, name=f"widen/{label}")
+        row = self.choose("widen_weights_s8f32")
+        return self.prepare(node, row, stored, tuple(dims), label, packing)
+
     def _widened(self, array: np.ndarray, label: str) -> Prepared:
         """The array as f16 in the weights segment, made f32 when a session opens."""
-        stored = self.const(array.astype(np.float16), label)
+        stored = self._as_it_is(array.astype(np.float16), label)
         node = ir.Node(
             DOMAIN, "Cast", [], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], name=f"widen/{label}"
         )
@@ -199,6 +256,12 @@ class GraphLowering:
                 copy_view(self, node, source, piece)
 
 
+def _packed_dims(matrix: np.ndarray, panels: Panels | None) -> tuple[int, ...]:
+    if panels is None:
+        return matrix.shape
+    return (math.prod(matrix.shape[:-1]) * panels.padded(matrix.shape[-1]),)
+
+
 def copy_windows(node: ir.Node, index: int, source: View, out: View) -> tuple[View, View]:
     """The source and destination windows, of equal dims, that input `index` of a Reshape, Slice or Concat
     copies.
@@ -221,19 +284,20 @@ def lower_graph(
     target: Target,
     prefer: str | None = None,
     decisions: Decisions | None = None,
-    half_weights: bool = False,
+    stored: str = "f32",
     weights: WeightsSegment | None = None,
 ) -> Plan:
     """Lowers a physical model to a plan for `target` (its `has` decides the rows).
 
-    decisions: what decides between algorithms; by default predictions alone. half_weights: constants that
-    bear it are stored in f16 and widened when a session opens; the plan's facts name the others. weights: a
-    segment for the constants, shared with other plans; the plan's own `weights` then stay empty.
+    decisions: what decides between algorithms; by default predictions alone. stored, one of STORED: constants
+    that bear it are kept narrower and widened when a session opens, with "f16" all large ones, with "s8"
+    weights in s8, or in f16 where their packing has no columns; the plan's facts name what does not. weights:
+    a segment for the constants, shared with other plans; the plan's own `weights` then stay empty.
 
     Raises GraphError where a node can't be lowered, naming the node and the rule.
     """
     storage = place_values(model.graph)
-    low = GraphLowering(decisions or Decisions(target), storage, prefer, half_weights, weights)
+    low = GraphLowering(decisions or Decisions(target), storage, prefer, stored, weights)
     for node in model.graph:
         low.lower(node)
     plan = _Planner(model.graph, storage, low, target).plan()

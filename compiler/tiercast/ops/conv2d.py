@@ -163,7 +163,7 @@ class Conv2d(Op):
             row,
             inputs=[
                 node.inputs[0],
-                low.const(panels.pack(matrix), "weight"),
+                low.weight(matrix, "weight", panels),
                 low.const(panels.pad(bias), "bias"),
                 None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
                 residual,

@@ -117,7 +117,7 @@ class ConvTranspose2d(Op):
             row,
             inputs=[
                 node.inputs[0],
-                low.const(np.concatenate(packed), "weight"),
+                low.weight(np.concatenate(packed), "weight"),
                 low.const(panels.pad(bias.reshape(group, columns)), "bias"),
                 None if slope is None else low.const(panels.pad(slope.reshape(group, columns)), "slope"),
             ],

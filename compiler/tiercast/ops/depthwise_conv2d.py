@@ -74,7 +74,7 @@ class DepthwiseConv2d(Op):
             low.choose(real_row("depthwise_conv2d", node.outputs[0]), accept),
             inputs=[
                 node.inputs[0],
-                low.const(taps, "weight"),
+                low.weight(taps, "weight"),
                 low.const(bias.astype(kind), "bias"),
                 None if slope is None else low.const(slope.astype(kind), "slope"),
                 residual,

@@ -97,7 +97,7 @@ class InvertedResidual(Op):
             inputs=[
                 x,
                 *_packed(node, low, panels, 1),
-                low.const(np.ascontiguousarray(taps.reshape(hidden, -1).T, np.float32), "filter"),
+                low.weight(np.ascontiguousarray(taps.reshape(hidden, -1).T, np.float32), "filter"),
                 low.const(channel_vector(node, 5, hidden, default=0.0), "filter_bias"),
                 None if slope is None else low.const(slope, "filter_slope"),
                 *_packed(node, low, panels, 7),
@@ -165,7 +165,7 @@ def _packed(node: ir.Node, low: Lowering, panels: Panels, index: int) -> list[Op
     slope = channel_vector(node, index + 2, columns)
     bias: Any = channel_vector(node, index + 1, columns, default=0.0)
     return [
-        low.const(panels.pack(weight.reshape(columns, -1).T.astype(np.float32)), name),
+        low.weight(weight.reshape(columns, -1).T.astype(np.float32), name, panels),
         low.const(panels.pad(bias), name.replace("weight", "bias")),
         None if slope is None else low.const(panels.pad(slope), name.replace("weight", "slope")),
     ]

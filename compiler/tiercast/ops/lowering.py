@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tiercast.kernel import Choice, Row
+from tiercast.ops.panels import Panels
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,20 @@ class Lowering(Protocol):
 
         Large f32 ones are kept there in f16 and widened when a session opens, where the package is to have
         half-precision weights and this one need not be `exact`.
+        """
+
+    def weight(
+        self,
+        matrix: np.ndarray,
+        label: str,
+        panels: Panels | None = None,
+        dims: Sequence[int] | None = None,
+    ) -> Const | Prepared:
+        """A weight operand: matrices [..., K, N] with a column for each output, packed where `panels` say so.
+
+        Kept as s8 with a scale for each column, and widened when a session opens, where that loses nothing
+        or the package is to have int8 weights; one without columns (flat) in f16 then. dims: of the operand;
+        default: the matrix's, or flat where it is packed.
         """
 
     def prepare(

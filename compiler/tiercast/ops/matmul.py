@@ -82,7 +82,7 @@ class Matmul(Op):
         if weight is not None:
             matrix = np.swapaxes(weight, -1, -2) if attr(node, "trans_b") else weight
             matrix = matrix.astype(np.float32) * np.float32(scale)
-            packed_b = low.const(panels.pack(matrix).reshape(*matrix.shape[:-2], -1), "b")
+            packed_b = low.weight(matrix, "b", panels, (*matrix.shape[:-2], k * panels.padded(n)))
         bias, slope = channel_vector(node, 2, n, default=0.0), channel_vector(node, 3, n)
         residual, residual_mode = residual_of(node, 4)
         array = const(a)

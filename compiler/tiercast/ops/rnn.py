@@ -115,13 +115,14 @@ class Rnn(Op):
         bias = const(_input(node, 2))
         bias = np.zeros((directions, gates * hidden), np.float32) if bias is None else bias
         blocks = -(-hidden // UNITS)
+        packed = _by_block(weight.reshape(directions, gates, hidden, hidden))
         low.call(
             node,
             low.choose("rnn_f32f32"),
             inputs=[
                 node.inputs[0],
-                low.const(_by_block(weight.reshape(directions, gates, hidden, hidden)), "weight"),
-                low.const(_by_block(bias.reshape(directions, gates, hidden, 1)), "bias"),
+                low.weight(packed, "weight", dims=(packed.size,)),
+                low.const(_by_block(bias.reshape(directions, gates, hidden, 1)).reshape(-1), "bias"),
                 _state(low, _input(node, 3)),
                 _state(low, _input(node, 4)),
             ],
@@ -168,14 +169,13 @@ def refuse_unsupported(node: ir.Node, layout: Layouter, kind: str) -> None:
 
 
 def _by_block(matrices: np.ndarray) -> np.ndarray:
-    """[directions, gates, hidden, k] as [directions, blocks, k, gates, UNITS], flat (kernels/rnn/rnn.h)."""
+    """[directions, gates, hidden, k] as [directions * blocks, k, gates * UNITS] (kernels/rnn/rnn.h)."""
     directions, gates, hidden, k = matrices.shape
     blocks = -(-hidden // UNITS)
     padded = np.zeros((directions, gates, blocks * UNITS, k), np.float32)
     padded[:, :, :hidden] = matrices
-    return np.ascontiguousarray(
-        padded.reshape(directions, gates, blocks, UNITS, k).transpose(0, 2, 4, 1, 3)
-    ).reshape(-1)
+    apart = padded.reshape(directions, gates, blocks, UNITS, k).transpose(0, 2, 4, 1, 3)
+    return apart.reshape(directions * blocks, k, gates * UNITS)
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:

@@ -91,6 +91,9 @@ def tiles_for(node: ir.Node) -> tuple[Tile, ...]:
 
 def refusal(node: ir.Node, tile: Tile) -> str | None:
     """Why one of `tiles_for` a Conv2d may not compute it, None when it may."""
+    reaches = [step * (tile.r - 1) for step in attr(node, "dilations")] * 2
+    if any(pad > reach for pad, reach in zip(attr(node, "pads"), reaches, strict=True)):
+        return "some windows lie in the padding alone; what is exactly 0 there would be rounding"
     error = _error(_Weight(weight_of(node)), tile)
     if error > ERROR_BUDGET:
         return f"error {error:.2g} of the largest output is above {ERROR_BUDGET:.2g}"
@@ -137,7 +140,8 @@ def lower_winograd(node: ir.Node, low: Lowering, tile: Tile, refused: tuple[str,
     matrices_of_taps = weight.transpose(2, 3, 1, 0)
     if gate["gated"]:
         matrices_of_taps, bias = panels.gated(matrices_of_taps), panels.gated(bias)
-    plain = low.const(np.ascontiguousarray(matrices_of_taps), "weight")
+    columns = matrices_of_taps.shape[-1]  # a scale for each of them, for all of its taps
+    plain = low.weight(matrices_of_taps.reshape(-1, columns), "weight", dims=matrices_of_taps.shape)
     size = tile.points * channels * panels.padded(out_channels)
     maker = low.choose("winograd_weights_f32f32")
     transformed = low.prepare(node, maker, [plain], (size,), "transformed weight", {"m": tile.m, **packing})

@@ -107,4 +107,4 @@ def is_onnx_stage(stage: str) -> bool:
 def is_rounded(stage: str, precision: str) -> bool:
     """Whether values are in the asked precision after a stage already."""
     order = stage_names()
-    return precision not in ("f32", "f16-weights") and order.index(stage) >= order.index("choose_precision")
+    return precision == "f16" and order.index(stage) >= order.index("choose_precision")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -26,6 +31,9 @@ _SKIPPED = [
     "fuse_pad_into_pool",
     "fuse_consecutive_reduce_unsqueeze",
 ]
+
+
+LIMIT_S = 30.0  # for loops over constants: one in a branch that is never taken may have no end
 
 
 def fold_constants(model: ir.Model) -> PassReport:
@@ -148,9 +156,36 @@ def _run(graph: ir.Graph, nodes: list[ir.Node], wanted: list[ir.Value]) -> list[
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         given = {value.name: _known_or_zeros(value) for value in outside}
-        return [np.asarray(item) for item in session.run([value.name for value in wanted], given)]
+        run = onnxruntime.RunOptions()
+        with _stopped_in_time(run) if _loops(nodes) else contextlib.nullcontext():
+            return [np.asarray(item) for item in session.run([value.name for value in wanted], given, run)]
+    except ModelError:
+        raise
     except Exception as error:  # onnxruntime's errors share no base class
         raise ModelError(f"the model's constants can't be computed: {error}") from error
+
+
+def _loops(nodes: list[ir.Node]) -> bool:
+    every = [inner for node in nodes for inner in (node, *inner_nodes(node))]
+    return any(node.op_type == "Loop" for node in every)
+
+
+@contextlib.contextmanager
+def _stopped_in_time(run: Any) -> Iterator[None]:
+    """Ends a run of onnxruntime that takes longer than LIMIT_S. ModelError then."""
+    timer = threading.Timer(LIMIT_S, setattr, (run, "terminate", True))
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not run.terminate:
+            raise
+        raise ModelError(
+            f"a loop over constants does not end within {LIMIT_S:g} s; where it is in a branch that is never "
+            "taken, take it out of the model"
+        ) from error
+    finally:
+        timer.cancel()
 
 
 def _named(value: ir.Value) -> ir.TensorProtocol:

@@ -18,7 +18,7 @@ from tiercast.lower.storage import place_values
 from tiercast.ops.lowering import KernelCall
 from tiercast.passes.assign_layout import assign_layout
 from tiercast.passes.choose_precision import request_half
-from tiercast.pipeline import STAGES, Stage, check_precision, resolve
+from tiercast.pipeline import STAGES, Stage, check_precision, resolve, stored_weights
 from tiercast.preflight.rewrites import OTHERWISE, nearest_rewrite
 from tiercast.target import Target
 from tiercast.tuning import Decisions
@@ -137,7 +137,7 @@ def _check_ports(ports: Sequence[ir.Value], refused: list[Refusal]) -> None:
 
 def _lower(model: ir.Model, found: Walk, refused: list[Refusal]) -> None:
     low = GraphLowering(
-        Decisions(found.target), place_values(model.graph), half_weights=found.precision == "f16-weights"
+        Decisions(found.target), place_values(model.graph), stored=stored_weights(found.precision)
     )
     for node in model.graph:
         before = len(low.calls)
