@@ -8,12 +8,15 @@
 
 namespace {
 
-enum { LINES = 16 };  // kernel rows whose addresses are kept
+enum { LINES = 16, PIECES = 64 };  // kernel rows whose addresses are kept; pieces of a row
 
 struct QPlan {
   QConv v;
   bool direct;     // pixels of x are rows
-  int64_t x_step;  // then: bytes between them
+  int64_t pieces;  // of rows that are not gathered; 0: all are
+  int64_t piece;   // quads of one
+  int64_t at[PIECES];
+  int64_t x_step;  // of direct: bytes between pixels
   int64_t y_step;  // elements between pixels of y; 0: not the same everywhere
   int64_t row;     // bytes of a row in scratch
   int64_t block;   // pixels
@@ -33,6 +36,34 @@ inline int64_t even_step(const tc_view& v) {
   return count == 1 ? v.dims[3] : step;
 }
 
+// Kernel rows whose taps lie side by side are a piece, or else each tap is; they must be whole quads.
+inline void set_pieces(QPlan& plan) {
+  const QConv& v = plan.v;
+  const tc_quantized_conv2d_params* p = v.p;
+  const bool joined = p->kernel[1] == 1 || (p->dilations[1] == 1 && v.x->strides[2] == v.c);
+  const int64_t across = joined ? 1 : p->kernel[1], bytes = joined ? p->kernel[1] * v.c : v.c;
+  if (DOT_COPIES != 1 || plan.direct || bytes % 4 != 0 || bytes < 16 || p->kernel[0] > PIECES || across * p->kernel[0] > PIECES) return;
+  plan.piece = bytes / 4;
+  for (int64_t ky = 0; ky < p->kernel[0]; ++ky) {
+    for (int64_t kx = 0; kx < across; ++kx) {
+      plan.at[plan.pieces++] = ky * p->dilations[0] * v.x->strides[1] + kx * p->dilations[1] * v.x->strides[2];
+    }
+  }
+}
+
+// Output columns [*first, *last) of output row oy whose taps all lie inside the image.
+inline void inside_of(const QPlan& plan, int64_t oy, int64_t* first, int64_t* last) {
+  const QConv& v = plan.v;
+  const tc_quantized_conv2d_params* p = v.p;
+  const int64_t top = oy * p->strides[0] - p->pads[0], stride = p->strides[1], pad = p->pads[1];
+  const int64_t room = v.w - 1 - (int64_t)(p->kernel[1] - 1) * p->dilations[1] + pad;
+  *first = pad > 0 ? (pad + stride - 1) / stride : 0;
+  *last = room < 0 ? 0 : room / stride + 1;
+  if (*last > v.ow) *last = v.ow;
+  const bool rows = top >= 0 && top + (int64_t)(p->kernel[0] - 1) * p->dilations[0] < v.h;
+  if (plan.pieces == 0 || !rows || *first >= *last) *first = *last = v.ow;  // none
+}
+
 inline QPlan qplan_of(const tc_call* call) {
   QPlan plan = {};
   plan.v = qconv_of(call);
@@ -43,6 +74,7 @@ inline QPlan qplan_of(const tc_call* call) {
   const bool whole =
       p->kernel[0] == 1 && p->kernel[1] == 1 && p->strides[0] == 1 && p->strides[1] == 1 && p->pads[0] == 0 && p->pads[1] == 0;
   plan.direct = whole && v.oh == v.h && v.ow == v.w && plan.x_step > 0 && v.c % 4 == 0;
+  set_pieces(plan);
   plan.row = DOT_COPIES == 1 ? v.pitch : v.quads * 4 * DOT_COPIES;
   // One gathered pixel stands behind the copies.
   plan.block = DOT_COPIES == 1 ? p->block : (p->block - 1) / DOT_COPIES / 4 * 4;
@@ -114,10 +146,17 @@ inline void gather_row(const QPlan& plan, int64_t n, int64_t oy, int64_t ox, int
     inside = iy >= 0 && iy < v.h;
     lines[ky] = inside ? image + iy * v.x->strides[1] : nullptr;
   }
+  // The last pixel reads furthest.
+  const int64_t furthest = ((ox + count - 1) * p->strides[1] - p->pads[1]) * v.x->strides[2] + 16;
+  const bool few = inside && taps <= 16 && plan.end - lines[p->kernel[0] - 1] >= furthest;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t left = (ox + i) * p->strides[1] - p->pads[1];
     int8_t* row = rows + (DOT_COPIES == 1 ? first + i : plan.block) * plan.row;
-    if (inside && left >= 0 && left + reach < v.w) {
+    if (few && left >= 0 && left + reach < v.w) {
+      const int64_t offset = left * v.x->strides[2];
+      int8_t* to = row;
+      for (int64_t ky = 0; ky < p->kernel[0]; ++ky, to += taps) vst1q_s8(to, vld1q_s8(lines[ky] + offset));
+    } else if (inside && left >= 0 && left + reach < v.w) {
       const int64_t offset = left * v.x->strides[2];
       for (int64_t ky = 0; ky < p->kernel[0]; ++ky) copy_taps(row + ky * taps, lines[ky] + offset, taps, plan.end);
     } else {
@@ -130,7 +169,7 @@ inline void gather_row(const QPlan& plan, int64_t n, int64_t oy, int64_t ox, int
   }
 }
 
-// Rows of a block of pixels, which may go over output rows, in scratch.
+// Rows of a block of pixels, which may go over output rows, in scratch; those that are read as they are stay out.
 inline void gather_block(const QPlan& plan, int64_t start, int64_t count, int64_t g, int8_t* rows) {
   const QConv& v = plan.v;
   if (plan.direct) {
@@ -139,37 +178,68 @@ inline void gather_block(const QPlan& plan, int64_t start, int64_t count, int64_
     return;
   }
   for (int64_t done = 0; done < count;) {
-    const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow;
-    const int64_t run = v.ow - ox < count - done ? v.ow - ox : count - done;
-    gather_row(plan, line / v.oh, line % v.oh, ox, run, g, rows, done);
-    done += run;
+    const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow, n = line / v.oh, oy = line % v.oh;
+    const int64_t end = v.ow - ox < count - done ? v.ow : ox + count - done;
+    int64_t first, last;
+    inside_of(plan, oy, &first, &last);
+    if (ox < first) gather_row(plan, n, oy, ox, (first < end ? first : end) - ox, g, rows, done);
+    const int64_t from = last > ox ? last : ox;
+    if (from < end && first < v.ow) gather_row(plan, n, oy, from, end - from, g, rows, done + from - ox);
+    done += end - ox;
   }
 }
 
-// The block's rows, `step` bytes apart, times panels [first, last) of group g.
-inline void multiply_block(const QPlan& plan, const int8_t* rows, int64_t step, int64_t start, int64_t count, int64_t g, int64_t first,
-                           int64_t last) {
+// Where a stretch of a block's pixels is read.
+struct Stretch {
+  int64_t count;
+  DotRows rows;
+};
+
+// The longest stretch from pixel `start + done` on whose pixels are read in one way and are evenly apart in y.
+inline Stretch stretch_of(const QPlan& plan, const DotRows& block, int64_t start, int64_t done, int64_t left, int64_t g) {
+  const QConv& v = plan.v;
+  Stretch s = {left, block};
+  s.rows.first = row_at(block.first, block.pitch, done);
+  if (plan.y_step > 0 && plan.pieces == 0) return s;
+  const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow;
+  if (s.count > v.ow - ox) s.count = v.ow - ox;
+  if (DOT_COPIES != 1 && done % 4 != 0 && s.count > 4 - done % 4) s.count = 4 - done % 4;
+  int64_t first, last;
+  inside_of(plan, line % v.oh, &first, &last);
+  if (ox < first) {
+    if (s.count > first - ox) s.count = first - ox;
+  } else if (ox < last) {
+    if (s.count > last - ox) s.count = last - ox;
+    const int64_t top = line % v.oh * v.p->strides[0] - v.p->pads[0], edge = ox * v.p->strides[1] - v.p->pads[1];
+    const int8_t* image = (const int8_t*)v.x->data + line / v.oh * v.x->strides[0] + g * v.c;
+    s.rows = {image + top * v.x->strides[1] + edge * v.x->strides[2], v.p->strides[1] * v.x->strides[2], plan.piece, plan.pieces, plan.at};
+  }
+  return s;
+}
+
+// The block's rows times panels [first, last) of group g.
+inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t start, int64_t count, int64_t g, int64_t first, int64_t last) {
   const QConv& v = plan.v;
   const int64_t base = g * v.padded, pitch = plan.y_step > 0 ? plan.y_step : v.y->strides[2];
   for (int64_t panel = first; panel < last; ++panel) {
     const int64_t column = panel_start(panel, v.padded, v.p->panel);
-    const int32_t width = panel_width(column, v.padded, v.p->panel);
-    DotPanel b = {v.weight + (base + column) * v.quads * 4, v.quads, width};
-    b.real = v.oc - column < width ? v.oc - column : width;
+    DotPanel b = {};
+    b.weight = v.weight + (base + column) * v.quads * 4;
+    b.width = panel_width(column, v.padded, v.p->panel);
     b.small = v.p->small != 0;
+    b.real = v.oc - column < b.width ? v.oc - column : b.width;
     b.bias = v.bias + base + column;
     b.scale = v.scale + base + column;
     for (int64_t done = 0; done < count;) {
-      const int64_t pixel = start + done, left = count - done;
-      int64_t run = left, at = pixel * pitch;
+      const Stretch s = stretch_of(plan, block, start, done, count - done, g);
+      const int64_t pixel = start + done;
+      int64_t at = pixel * pitch;
       if (plan.y_step == 0) {
-        const int64_t ox = pixel % v.ow, line = pixel / v.ow;
-        run = v.ow - ox > left ? left : v.ow - ox;
-        if (DOT_COPIES != 1 && done % 4 != 0 && run > 4 - done % 4) run = 4 - done % 4;
-        at = line / v.oh * v.y->strides[0] + line % v.oh * v.y->strides[1] + ox * pitch;
+        const int64_t line = pixel / v.ow;
+        at = line / v.oh * v.y->strides[0] + line % v.oh * v.y->strides[1] + pixel % v.ow * pitch;
       }
-      dot_rows(row_at(rows, step, done), step, run, b, {v.y, at + g * v.oc + column, pitch, v.to});
-      done += run;
+      dot_rows(s.rows, s.count, b, {v.y, at + g * v.oc + column, pitch, v.to});
+      done += s.count;
     }
   }
 }
@@ -188,11 +258,16 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
     const int64_t split = item % plan.splits, outer = item / plan.splits, g = outer % v.p->group;
     const int64_t start = outer / v.p->group * plan.block;
     const int64_t count = v.pixels - start < plan.block ? v.pixels - start : plan.block;
-    const int8_t* rows = as_they_are ? (const int8_t*)v.x->data + start * plan.x_step + g * v.c : (const int8_t*)call->scratch;
-    if (outer != gathered && !as_they_are) gather_block(plan, start, count, g, (int8_t*)call->scratch);
-    gathered = outer;
-    multiply_block(plan, rows, as_they_are ? plan.x_step : plan.row, start, count, g, split * plan.panels / plan.splits,
-                   (split + 1) * plan.panels / plan.splits);
+    const int64_t whole = 0;
+    DotRows rows = {(const int8_t*)call->scratch, plan.row, v.quads, 1, &whole};
+    if (as_they_are) {
+      rows.first = (const int8_t*)v.x->data + start * plan.x_step + g * v.c;
+      rows.pitch = plan.x_step;
+    } else if (outer != gathered) {
+      gather_block(plan, start, count, g, (int8_t*)call->scratch);
+      gathered = outer;
+    }
+    multiply_block(plan, rows, start, count, g, split * plan.panels / plan.splits, (split + 1) * plan.panels / plan.splits);
   }
 }
 

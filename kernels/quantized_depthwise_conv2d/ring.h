@@ -3,12 +3,12 @@
 #ifndef TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_RING_H_
 #define TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_RING_H_
 
+#include <string.h>
+
 #include "quantized_depthwise_conv2d/quantized_depthwise_conv2d.h"
 #include "simd/requantize_neon.h"
 
 namespace {
-
-enum { BESIDE = 4 };  // columns behind an output row's that may be read
 
 // Channels [c, c + n) of all rows.
 struct Block {
@@ -17,7 +17,7 @@ struct Block {
   const int8_t* end;   // behind x's last byte
   const int8_t* taps;  // [kh][kw][16]
   int8_t* lines;       // [kh][line]
-  int64_t line;        // bytes of a line: [span + BESIDE][16]
+  int64_t line;        // bytes of a line: [span][16]
 };
 
 inline Block block_of(const QDepthwise& v, int64_t index, int8_t* taps, int8_t* lines) {
@@ -27,7 +27,7 @@ inline Block block_of(const QDepthwise& v, int64_t index, int8_t* taps, int8_t* 
   for (int axis = 0; axis < 4; ++axis) b.end += (v.x->dims[axis] - 1) * v.x->strides[axis];
   b.taps = taps;
   b.lines = lines;
-  b.line = (v.span + BESIDE) * QDW_LANES;
+  b.line = v.span * QDW_LANES;
   return b;
 }
 
@@ -127,11 +127,34 @@ TC_INLINE Sums start_of(const Block& b) {
   return s;
 }
 
+// The first n bytes.
+TC_NOINLINE void put_some(int8_t* to, int8x16_t bytes, int64_t n) {
+  int8_t all[16];
+  vst1q_s8(all, bytes);
+  memcpy(to, all, (size_t)n);
+}
+
 // Sums as what y holds, where that is not s8.
 TC_NOINLINE void store_others(const Block& b, int64_t at, const int32_t* sums) {
   for (int64_t i = 0; i < b.n; ++i) store_sum(*b.v->y, at + i, sums[i], b.v->scale[b.c + i], b.v->to);
 }
 
+// What whole pixels of s8 end with; apart from the block, so that stores don't make the compiler read it again.
+struct Ending {
+  const int32_t* bias;
+  const float* scale;
+  Narrowing to;
+};
+
+TC_INLINE Ending ending_of(const Block& b, const Narrowing& to) { return {b.v->bias + b.c, b.v->scale + b.c, to}; }
+
+TC_INLINE int8x16_t narrowed_pixel(const Ending& e, const int32x4_t (&part)[4]) {
+  const int16x8_t low = halved(scaled_four(part[0], vld1q_f32(e.scale)), scaled_four(part[1], vld1q_f32(e.scale + 4)), e.to);
+  const int16x8_t high = halved(scaled_four(part[2], vld1q_f32(e.scale + 8)), scaled_four(part[3], vld1q_f32(e.scale + 12)), e.to);
+  return narrowed(low, high, e.to);
+}
+
+// What a block has of a pixel.
 TC_INLINE void store_pixel(const Block& b, int64_t at, const Sums& s, const Narrowing& to) {
   if (b.v->y->dtype != TC_S8) {
     int32_t all[16];
@@ -139,54 +162,67 @@ TC_INLINE void store_pixel(const Block& b, int64_t at, const Sums& s, const Narr
     store_others(b, at, all);
     return;
   }
-  const float* scale = b.v->scale + b.c;
-  const int16x8_t low = halved(scaled_four(s.part[0], vld1q_f32(scale)), scaled_four(s.part[1], vld1q_f32(scale + 4)), to);
-  const int16x8_t high = halved(scaled_four(s.part[2], vld1q_f32(scale + 8)), scaled_four(s.part[3], vld1q_f32(scale + 12)), to);
-  const int8x16_t bytes = narrowed(low, high, to);
+  const int8x16_t bytes = narrowed_pixel(ending_of(b, to), s.part);
   int8_t* y = (int8_t*)b.v->y->data + at;
-  if (b.n == 16) {
+  if (b.n == QDW_LANES) {
     vst1q_s8(y, bytes);
   } else {
-    put_bytes(y, vget_low_s8(bytes), b.n < 8 ? b.n : 8);
-    if (b.n > 8) put_bytes(y + 8, vget_high_s8(bytes), b.n - 8);
+    put_some(y, bytes, b.n);
   }
 }
 
 // U outputs of a 3x3 filter, columns side by side, STRIDE of them between outputs; two products fit into s16.
-template <int STRIDE, int U>
-TC_INLINE void filter_three(const Block& b, const int8_t* const (&rows)[3], const int8x16_t (&w)[9], int64_t ox, int64_t at,
-                            const Narrowing& to) {
+template <int STRIDE, int U, bool WHOLE>
+TC_INLINE void filter_three(const Ending& e, const int8_t* first, const int8_t* second, const int8_t* third, const int8x16_t (&w)[9],
+                            int8_t* y, int64_t pitch, int64_t n) {
   enum { COLUMNS = (U - 1) * STRIDE + 3 };
   int8x16_t x[3][COLUMNS];
 #pragma unroll
-  for (int ky = 0; ky < 3; ++ky) {
+  for (int i = 0; i < COLUMNS; ++i) {
+    x[0][i] = vld1q_s8(first + i * QDW_LANES);
+    x[1][i] = vld1q_s8(second + i * QDW_LANES);
+    x[2][i] = vld1q_s8(third + i * QDW_LANES);
+  }
+  Sums s[U];
 #pragma unroll
-    for (int i = 0; i < COLUMNS; ++i) x[ky][i] = vld1q_s8(rows[ky] + (ox * STRIDE + i) * QDW_LANES);
+  for (int u = 0; u < U; ++u) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) s[u].part[j] = vld1q_s32(e.bias + 4 * j);
+    const int i = u * STRIDE;
+    add_two_taps(s[u], x[0][i], w[0], x[0][i + 1], w[1]);
+    add_two_taps(s[u], x[0][i + 2], w[2], x[1][i], w[3]);
+    add_two_taps(s[u], x[1][i + 1], w[4], x[1][i + 2], w[5]);
+    add_two_taps(s[u], x[2][i], w[6], x[2][i + 1], w[7]);
+    add_tap(s[u], x[2][i + 2], w[8]);
   }
 #pragma unroll
   for (int u = 0; u < U; ++u) {
-    Sums s = start_of(b);
-    const int i = u * STRIDE;
-    add_two_taps(s, x[0][i], w[0], x[0][i + 1], w[1]);
-    add_two_taps(s, x[0][i + 2], w[2], x[1][i], w[3]);
-    add_two_taps(s, x[1][i + 1], w[4], x[1][i + 2], w[5]);
-    add_two_taps(s, x[2][i], w[6], x[2][i + 1], w[7]);
-    add_tap(s, x[2][i + 2], w[8]);
-    store_pixel(b, at + u * b.v->y->strides[2], s, to);
+    const int8x16_t bytes = narrowed_pixel(e, s[u].part);
+    if constexpr (WHOLE) {
+      vst1q_s8(y + u * pitch, bytes);
+    } else {
+      put_some(y + u * pitch, bytes, n);
+    }
   }
 }
 
-template <int STRIDE>
-void filter_row_three(const Block& b, int64_t top, int64_t at, const Narrowing& to) {
+// A row of s8.
+template <int STRIDE, bool WHOLE>
+TC_NOINLINE void filter_row_three(const Block b, int64_t top, int64_t at, const Narrowing to) {
   const QDepthwise& v = *b.v;
-  const int8_t* rows[3];
-  for (int64_t ky = 0; ky < 3; ++ky) rows[ky] = b.lines + slot_of(v, top + ky, ky) * b.line;
+  const int8_t *first = b.lines + slot_of(v, top, 0) * b.line, *second = b.lines + slot_of(v, top + 1, 1) * b.line,
+               *third = b.lines + slot_of(v, top + 2, 2) * b.line;
   int8x16_t w[9];
 #pragma unroll
   for (int i = 0; i < 9; ++i) w[i] = vld1q_s8(b.taps + i * QDW_LANES);
-  int64_t ox = 0;
-  for (; ox + 2 <= v.ow; ox += 2, at += 2 * v.y->strides[2]) filter_three<STRIDE, 2>(b, rows, w, ox, at, to);
-  if (ox < v.ow) filter_three<STRIDE, 1>(b, rows, w, ox, at, to);
+  const Ending e = ending_of(b, to);
+  const int64_t pitch = v.y->strides[2], step = STRIDE * QDW_LANES;
+  int8_t* y = (int8_t*)v.y->data + at;
+  int64_t left = v.ow;
+  for (; left >= 2; left -= 2, y += 2 * pitch, first += 2 * step, second += 2 * step, third += 2 * step) {
+    filter_three<STRIDE, 2, WHOLE>(e, first, second, third, w, y, pitch, b.n);
+  }
+  if (left > 0) filter_three<STRIDE, 1, WHOLE>(e, first, second, third, w, y, pitch, b.n);
 }
 
 // U outputs of any filter.
@@ -230,7 +266,8 @@ inline void filter_block(const QDepthwise& v, int64_t index, int64_t begin, int6
   spread_taps(v, index, taps);
   const Block b = block_of(v, index, taps, taps + p->kernel[0] * p->kernel[1] * QDW_LANES);
   const Narrowing to = narrowing_of(v.to);
-  const bool three = p->kernel[0] == 3 && p->kernel[1] == 3 && p->dilations[0] == 1 && p->dilations[1] == 1 && p->small != 0;
+  const bool three =
+      p->kernel[0] == 3 && p->kernel[1] == 3 && p->dilations[0] == 1 && p->dilations[1] == 1 && p->small != 0 && v.y->dtype == TC_S8;
   const int64_t nothing = INT64_MIN;
   for (int64_t item = begin, known = nothing; item < end; ++item) {
     const int64_t n = item / v.oh, oy = item % v.oh, top = oy * p->strides[0] - p->pads[0];
@@ -238,9 +275,9 @@ inline void filter_block(const QDepthwise& v, int64_t index, int64_t begin, int6
     known = fill_lines(b, (const int8_t*)v.x->data + n * v.x->strides[0], oy, known);
     const int64_t at = n * v.y->strides[0] + oy * v.y->strides[1] + b.c;
     if (three && p->strides[1] == 1) {
-      filter_row_three<1>(b, top, at, to);
+      b.n == QDW_LANES ? filter_row_three<1, true>(b, top, at, to) : filter_row_three<1, false>(b, top, at, to);
     } else if (three && p->strides[1] == 2) {
-      filter_row_three<2>(b, top, at, to);
+      b.n == QDW_LANES ? filter_row_three<2, true>(b, top, at, to) : filter_row_three<2, false>(b, top, at, to);
     } else {
       filter_row_any(b, top, at, to);
     }

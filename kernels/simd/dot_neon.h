@@ -56,48 +56,51 @@ TC_INLINE void dot_one(int32x4_t (&low)[MR][NV], int32x4_t (&high)[MR][NV], cons
   }
 }
 
-// acc[i][j] = bias + row i of a times columns 4j..4j+3 of b [quads][4 NV][4]. small: no weight is -128.
+// Sums of MR rows times 4 NV columns.
 template <int MR, int NV>
-TC_INLINE void dot_sums(int32x4_t (&acc)[MR][NV], const int8_t* a, int64_t, const int8_t* b, int64_t quads, const int32_t* bias,
-                        bool small) {
+struct DotSums {
   int32x4_t low[MR][NV], high[MR][NV];
-#pragma unroll
-  for (int j = 0; j < NV; ++j) {
-    const int32x4x2_t start = vzipq_s32(vld1q_s32(bias + 4 * j), vdupq_n_s32(0));
-#pragma unroll
-    for (int i = 0; i < MR; ++i) {
-      low[i][j] = start.val[0];
-      high[i][j] = start.val[1];
-    }
-  }
-  if (small) {
-    for (; quads >= 4; quads -= 4, a += 4 * DOT_QUAD, b += 64 * NV) {
-      dot_two<true>(low, high, a, b);
-      dot_two<true>(low, high, a + 2 * DOT_QUAD, b + 32 * NV);
-    }
-    if (quads & 2) {
-      dot_two<true>(low, high, a, b);
-      a += 2 * DOT_QUAD;
-      b += 32 * NV;
-      quads -= 2;
-    }
-  } else {
-    for (; quads >= 2; quads -= 2, a += 2 * DOT_QUAD, b += 32 * NV) dot_two<false>(low, high, a, b);
-  }
-  if (quads > 0) dot_one(low, high, a, b);
-#pragma unroll
-  for (int i = 0; i < MR; ++i) {
+
+  TC_INLINE void start(const int32_t* bias) {
 #pragma unroll
     for (int j = 0; j < NV; ++j) {
-#if defined(__aarch64__)
-      acc[i][j] = vpaddq_s32(low[i][j], high[i][j]);
-#else
-      acc[i][j] = vcombine_s32(vpadd_s32(vget_low_s32(low[i][j]), vget_high_s32(low[i][j])),
-                               vpadd_s32(vget_low_s32(high[i][j]), vget_high_s32(high[i][j])));
-#endif
+      const int32x4x2_t halves = vzipq_s32(vld1q_s32(bias + 4 * j), vdupq_n_s32(0));
+#pragma unroll
+      for (int i = 0; i < MR; ++i) {
+        low[i][j] = halves.val[0];
+        high[i][j] = halves.val[1];
+      }
     }
   }
-}
+
+  // Rows of a times b [quads][4 NV][4]. small: no weight is -128.
+  TC_INLINE void add(const int8_t* a, int64_t, const int8_t* b, int64_t quads, bool small) {
+    if (small) {
+      for (; quads >= 4; quads -= 4, a += 4 * DOT_QUAD, b += 64 * NV) {
+        dot_two<true>(low, high, a, b);
+        dot_two<true>(low, high, a + 2 * DOT_QUAD, b + 32 * NV);
+      }
+      if (quads & 2) {
+        dot_two<true>(low, high, a, b);
+        a += 2 * DOT_QUAD;
+        b += 32 * NV;
+      }
+    } else {
+      for (; quads >= 2; quads -= 2, a += 2 * DOT_QUAD, b += 32 * NV) dot_two<false>(low, high, a, b);
+    }
+    if (quads & 1) dot_one(low, high, a, b);
+  }
+
+  // Of row i, columns 4j..4j+3.
+  TC_INLINE int32x4_t sum(int i, int j) const {
+#if defined(__aarch64__)
+    return vpaddq_s32(low[i][j], high[i][j]);
+#else
+    return vcombine_s32(vpadd_s32(vget_low_s32(low[i][j]), vget_high_s32(low[i][j])),
+                        vpadd_s32(vget_low_s32(high[i][j]), vget_high_s32(high[i][j])));
+#endif
+  }
+};
 
 }  // namespace
 

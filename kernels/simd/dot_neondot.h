@@ -11,7 +11,7 @@ namespace {
 
 enum { DOT_COPIES = 1, DOT_QUAD = 4 };  // rows hold each quad once
 
-// `quads` quads, at most four, of MR rows: those of row i are bytes of row[i]. Lanes of an instruction are constants, hence the cases.
+// Quad LANE of MR rows times NV vectors of columns.
 template <int LANE, int MR, int NV>
 TC_INLINE void dot_lane(int32x4_t (&acc)[MR][NV], const int8x16_t (&row)[MR], const int8_t* b) {
 #pragma unroll
@@ -22,42 +22,52 @@ TC_INLINE void dot_lane(int32x4_t (&acc)[MR][NV], const int8x16_t (&row)[MR], co
   }
 }
 
-// acc[i][j] = bias + row i of a (`pitch` bytes apart) times columns 4j..4j+3 of b [quads][4 NV][4].
+// Sums of MR rows times 4 NV columns.
 template <int MR, int NV>
-TC_INLINE void dot_sums(int32x4_t (&acc)[MR][NV], const int8_t* a, int64_t pitch, const int8_t* b, int64_t quads, const int32_t* bias,
-                        bool) {
+struct DotSums {
+  int32x4_t acc[MR][NV];
+
+  TC_INLINE void start(const int32_t* bias) {
 #pragma unroll
-  for (int j = 0; j < NV; ++j) {
+    for (int j = 0; j < NV; ++j) {
 #pragma unroll
-    for (int i = 0; i < MR; ++i) acc[i][j] = vld1q_s32(bias + 4 * j);
-  }
-  int8x16_t row[MR];
-  for (; quads >= 4; quads -= 4, a += 16, b += 64 * NV) {
-#pragma unroll
-    for (int i = 0; i < MR; ++i) row[i] = vld1q_s8(a + i * pitch);
-    dot_lane<0>(acc, row, b);
-    dot_lane<1>(acc, row, b);
-    dot_lane<2>(acc, row, b);
-    dot_lane<3>(acc, row, b);
-  }
-  if (quads & 2) {
-#pragma unroll
-    for (int i = 0; i < MR; ++i) row[i] = vcombine_s8(vld1_s8(a + i * pitch), vdup_n_s8(0));
-    dot_lane<0>(acc, row, b);
-    dot_lane<1>(acc, row, b);
-    a += 8;
-    b += 32 * NV;
-  }
-  if (quads & 1) {
-#pragma unroll
-    for (int i = 0; i < MR; ++i) {
-      int32_t quad;
-      memcpy(&quad, a + i * pitch, 4);
-      row[i] = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+      for (int i = 0; i < MR; ++i) acc[i][j] = vld1q_s32(bias + 4 * j);
     }
-    dot_lane<0>(acc, row, b);
   }
-}
+
+  // Rows of a, `pitch` bytes apart, times b [quads][4 NV][4].
+  TC_INLINE void add(const int8_t* a, int64_t pitch, const int8_t* b, int64_t quads, bool) {
+    int8x16_t row[MR];
+    for (; quads >= 4; quads -= 4, a += 16, b += 64 * NV) {
+#pragma unroll
+      for (int i = 0; i < MR; ++i) row[i] = vld1q_s8(a + i * pitch);
+      dot_lane<0>(acc, row, b);
+      dot_lane<1>(acc, row, b);
+      dot_lane<2>(acc, row, b);
+      dot_lane<3>(acc, row, b);
+    }
+    if (quads & 2) {
+#pragma unroll
+      for (int i = 0; i < MR; ++i) row[i] = vcombine_s8(vld1_s8(a + i * pitch), vdup_n_s8(0));
+      dot_lane<0>(acc, row, b);
+      dot_lane<1>(acc, row, b);
+      a += 8;
+      b += 32 * NV;
+    }
+    if (quads & 1) {
+#pragma unroll
+      for (int i = 0; i < MR; ++i) {
+        int32_t quad;
+        memcpy(&quad, a + i * pitch, 4);
+        row[i] = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+      }
+      dot_lane<0>(acc, row, b);
+    }
+  }
+
+  // Of row i, columns 4j..4j+3.
+  TC_INLINE int32x4_t sum(int i, int j) const { return acc[i][j]; }
+};
 
 }  // namespace
 

@@ -43,64 +43,72 @@ TC_INLINE void load_quad(int8x16_t (&columns)[NV], const int8_t* b) {
   for (int j = 0; j < NV; ++j) columns[j] = vld1q_s8(b + j * 16);
 }
 
-// acc[i][j] = bias + row i of a (`pitch` bytes apart) times columns 4j..4j+3 of b [quads][4 NV][4]. A lone row is taken twice.
+// Sums of MR rows times 4 NV columns; a lone row is taken twice.
 template <int MR, int NV>
-TC_INLINE void dot_sums(int32x4_t (&acc)[MR][NV], const int8_t* a, int64_t pitch, const int8_t* b, int64_t quads, const int32_t* bias,
-                        bool) {
-  constexpr int MP = (MR + 1) / 2;
+struct DotSums {
+  enum { MP = (MR + 1) / 2 };
   int32x4_t blocks[MP][NV][2];
-#pragma unroll
-  for (int j = 0; j < NV; ++j) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int32x2_t two = vld1_s32(bias + 4 * j + 2 * h);
-#pragma unroll
-      for (int i = 0; i < MP; ++i) blocks[i][j][h] = vcombine_s32(two, two);
-    }
-  }
-  int8x16_t low[MP], high[MP], first[NV], second[NV];
-  for (; quads >= 4; quads -= 4, a += 16, b += 64 * NV) {
-#pragma unroll
-    for (int i = 0; i < MP; ++i) {
-      const int8x16_t one = vld1q_s8(a + 2 * i * pitch), other = MR == 1 ? one : vld1q_s8(a + (2 * i + 1) * pitch);
-      low[i] = pair_of(one, other, false);
-      high[i] = pair_of(one, other, true);
-    }
-    load_quad(first, b);
-    load_quad(second, b + 16 * NV);
-    mmla_two(blocks, low, first, second);
-    load_quad(first, b + 32 * NV);
-    load_quad(second, b + 48 * NV);
-    mmla_two(blocks, high, first, second);
-  }
-  for (; quads > 0; quads -= 2, a += 8, b += 32 * NV) {
-#pragma unroll
-    for (int i = 0; i < MP; ++i) {
-      int64_t one = 0, other = 0;
-      const int8_t *from = a + 2 * i * pitch, *next = MR == 1 ? from : from + pitch;
-      if (quads >= 2) {
-        low[i] = vcombine_s8(vld1_s8(from), vld1_s8(next));
-      } else {
-        memcpy(&one, from, 4);
-        memcpy(&other, next, 4);
-        low[i] = vcombine_s8(vcreate_s8((uint64_t)one), vcreate_s8((uint64_t)other));
-      }
-    }
-    load_quad(first, b);
-#pragma unroll
-    for (int j = 0; j < NV; ++j) second[j] = vdupq_n_s8(0);
-    if (quads >= 2) load_quad(second, b + 16 * NV);
-    mmla_two(blocks, low, first, second);
-  }
-#pragma unroll
-  for (int i = 0; i < MR; ++i) {
+
+  TC_INLINE void start(const int32_t* bias) {
 #pragma unroll
     for (int j = 0; j < NV; ++j) {
-      const int64x2_t left = vreinterpretq_s64_s32(blocks[i / 2][j][0]), right = vreinterpretq_s64_s32(blocks[i / 2][j][1]);
-      acc[i][j] = vreinterpretq_s32_s64(i % 2 == 0 ? vzip1q_s64(left, right) : vzip2q_s64(left, right));
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int32x2_t two = vld1_s32(bias + 4 * j + 2 * h);
+#pragma unroll
+        for (int i = 0; i < MP; ++i) blocks[i][j][h] = vcombine_s32(two, two);
+      }
     }
   }
-}
+
+  // Rows of a, `pitch` bytes apart, times b [quads][4 NV][4].
+  TC_INLINE void add(const int8_t* a, int64_t pitch, const int8_t* b, int64_t quads, bool) {
+    const int64_t next = MR == 1 ? 0 : pitch;
+    int8x16_t low[MP], high[MP], first[NV], second[NV];
+    for (; quads >= 4; quads -= 4, a += 16, b += 64 * NV) {
+#pragma unroll
+      for (int i = 0; i < MP; ++i) {
+        const int8x16_t one = vld1q_s8(a + 2 * i * pitch), other = vld1q_s8(a + 2 * i * pitch + next);
+        low[i] = pair_of(one, other, false);
+        high[i] = pair_of(one, other, true);
+      }
+      load_quad(first, b);
+      load_quad(second, b + 16 * NV);
+      mmla_two(blocks, low, first, second);
+      load_quad(first, b + 32 * NV);
+      load_quad(second, b + 48 * NV);
+      mmla_two(blocks, high, first, second);
+    }
+    if (quads & 2) {
+#pragma unroll
+      for (int i = 0; i < MP; ++i) low[i] = vcombine_s8(vld1_s8(a + 2 * i * pitch), vld1_s8(a + 2 * i * pitch + next));
+      load_quad(first, b);
+      load_quad(second, b + 16 * NV);
+      mmla_two(blocks, low, first, second);
+      a += 8;
+      b += 32 * NV;
+    }
+    if (quads & 1) {
+#pragma unroll
+      for (int i = 0; i < MP; ++i) {
+        uint32_t one, other;
+        memcpy(&one, a + 2 * i * pitch, 4);
+        memcpy(&other, a + 2 * i * pitch + next, 4);
+        low[i] = vcombine_s8(vcreate_s8(one), vcreate_s8(other));
+      }
+      load_quad(first, b);
+#pragma unroll
+      for (int j = 0; j < NV; ++j) second[j] = vdupq_n_s8(0);
+      mmla_two(blocks, low, first, second);
+    }
+  }
+
+  // Of row i, columns 4j..4j+3.
+  TC_INLINE int32x4_t sum(int i, int j) const {
+    const int64x2_t left = vreinterpretq_s64_s32(blocks[i / 2][j][0]), right = vreinterpretq_s64_s32(blocks[i / 2][j][1]);
+    return vreinterpretq_s32_s64(i % 2 == 0 ? vzip1q_s64(left, right) : vzip2q_s64(left, right));
+  }
+};
 
 }  // namespace
 

@@ -51,16 +51,6 @@ TC_INLINE int8x16_t narrowed(int16x8_t first, int16x8_t second, const Narrowing&
   return vminq_s8(vmaxq_s8(bytes, to.least), to.most);
 }
 
-// The first n bytes, n <= 8.
-TC_INLINE void put_bytes(int8_t* to, int8x8_t bytes, int64_t n) {
-  if (n == 8) {
-    vst1_s8(to, bytes);
-    return;
-  }
-  uint64_t left = vget_lane_u64(vreinterpret_u64_s8(bytes), 0);
-  for (int64_t i = 0; i < n; ++i, left >>= 8) to[i] = (int8_t)left;
-}
-
 }  // namespace
 
 #endif
