@@ -19,11 +19,13 @@ from tiercast.errors import ModelError
 from tiercast.frontend import onnx as onnx_format
 from tiercast.frontend.torch.exporter import cause_of
 from tiercast.frontend.torch.sources import Opened
-from tiercast.ir.edit import static_shape
+from tiercast.ir.edit import array, static_shape
 from tiercast.progress import report_progress
 
 # Losses are far above this, and what two implementations of a deep f32 net differ by is far below.
 TOLERANCES = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-3, np.dtype(np.float16): 5e-2}
+# Of quantized programs: rounding sums in another order moves some values by a step, and what depends on them.
+_QUANTIZED_TOLERANCE = 2e-2
 _SMALLEST_SCALE = 1e-6
 _MOST_FLIPPED = 1e-3  # of integers and booleans: comparisons of rounded numbers may go either way
 _SWITCH = "--no-check-import (check_import=False) takes the conversion unproven"
@@ -39,16 +41,17 @@ def check_conversion(opened: Opened, exported: ir.Model, hub: ir.Model) -> None:
     Raises ModelError that names the outputs, the error, the dimension and the sizes where they differ.
     """
     example = _example_inputs(opened, hub)
+    steps = _quantization_steps(hub)
     if _dynamic(opened):
         report_progress("checking every dynamic dimension at a second size")
         run = onnx_format.reference(exported)
         for symbol, where, sizes in _second_sizes(opened, example):
-            _check_second_size(opened, run, symbol, where, sizes, example)
+            _check_second_size(opened, run, symbol, where, sizes, example, steps)
     report_progress("comparing the conversion with eager PyTorch")
     shapes = {value.name or "": tuple(static_shape(value) or ()) for value in hub.graph.inputs}
     given = {name: _resized(array, shapes[name]) for name, array in example.items()}
     expected = _run_eager(opened, given)
-    wrong = _compare(onnx_format.reference(hub), given, expected)
+    wrong = _compare(onnx_format.reference(hub), given, expected, steps)
     if wrong:
         raise ModelError(
             f"{opened.origin}: PyTorch's exporter changes what the program computes: at inputs "
@@ -136,7 +139,13 @@ def _second_sizes(opened: Opened, example: Inputs) -> Iterator[tuple[sympy.Symbo
 
 
 def _check_second_size(
-    opened: Opened, run: Any, symbol: sympy.Symbol, where: str, sizes: list[Sizes], example: Inputs
+    opened: Opened,
+    run: Any,
+    symbol: sympy.Symbol,
+    where: str,
+    sizes: list[Sizes],
+    example: Inputs,
+    steps: list[float] | None,
 ) -> None:
     failure: Exception | None = None
     for size in sizes:
@@ -149,7 +158,7 @@ def _check_second_size(
         except Exception as error:  # whatever PyTorch's guards say of a size
             failure = error
             continue
-        wrong = _compare(run, given, expected)
+        wrong = _compare(run, given, expected, steps)
         if wrong:
             raise ModelError(
                 f"{opened.origin}: {where} is dynamic, but PyTorch's exporter does not keep it so: at "
@@ -180,7 +189,24 @@ def _run_eager(opened: Opened, given: Inputs) -> list[np.ndarray]:
         ) from error
 
 
-def _compare(run: Any, given: Inputs, expected: list[np.ndarray]) -> str:
+def _quantization_steps(hub: ir.Model) -> list[float] | None:
+    """Of a program that quantizes what it computes, the step of each output (0 where it is not quantized
+    itself); None for all others.
+    """
+    if all(node.op_type != "QuantizeLinear" or array(node.inputs[0]) is not None for node in hub.graph):
+        return None
+    return [_step_of(value) for value in hub.graph.outputs]
+
+
+def _step_of(output: ir.Value) -> float:
+    node = output.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return 1.0 if output.dtype in (ir.DataType.INT8, ir.DataType.UINT8) else 0.0
+    scale = array(node.inputs[1])
+    return float(scale.max()) if scale is not None and scale.size else 0.0
+
+
+def _compare(run: Any, given: Inputs, expected: list[np.ndarray], steps: list[float] | None) -> str:
     """How the conversion differs, in words; "" when it does not."""
     try:
         got = run(given)
@@ -189,7 +215,7 @@ def _compare(run: Any, given: Inputs, expected: list[np.ndarray]) -> str:
     if len(got) != len(expected):
         return f"it has {len(got)} outputs, PyTorch {len(expected)}"
     for index, (left, right) in enumerate(zip(got, expected, strict=True)):
-        text = _difference(left, right)
+        text = _difference(left, right) if steps is None else _spread(left, right, steps[index])
         if text:
             return f"output {index} {text}"
     return ""
@@ -210,6 +236,21 @@ def _difference(got: np.ndarray, expected: np.ndarray) -> str:
     error = float(np.max(np.abs(gap), initial=0)) / scale
     tolerance = TOLERANCES.get(expected.dtype, 1e-3)
     return "" if error <= tolerance else f"has relative error {error:.3g} (more than {tolerance:g})"
+
+
+def _spread(got: np.ndarray, expected: np.ndarray, step: float) -> str:
+    """As `_difference`, of an output of a quantized program: by the root mean square, of which a step is allowed."""
+    if got.shape != expected.shape:
+        return f"has shape {got.shape}, PyTorch's {expected.shape}"
+    left, right = got.astype(np.float64), expected.astype(np.float64)
+    if not np.array_equal(np.isfinite(left), np.isfinite(right)):
+        return "has NaN or infinity in other places than PyTorch's"
+    error, size = (
+        float(np.sqrt(np.mean(np.nan_to_num(item, posinf=0, neginf=0) ** 2))) if right.size else 0.0
+        for item in (left - right, right)
+    )
+    allowed = max(step, _QUANTIZED_TOLERANCE * size, _SMALLEST_SCALE)
+    return "" if error <= allowed else f"has an error of {error:.3g} (more than {allowed:.3g})"
 
 
 def _sizes_text(inputs: Mapping[str, np.ndarray]) -> str:

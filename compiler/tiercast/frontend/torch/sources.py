@@ -45,7 +45,7 @@ def open_source(source: Any, inputs: Mapping[str, Sequence[int]], dtypes: Mappin
         return Opened(found, _judge(found.module(), arguments), arguments, origin)
     if isinstance(found, torch.jit.ScriptModule):
         found = (found, example_arguments(found, inputs, dtypes, origin))
-    module, arguments = found[0].eval(), _arguments(found[1])
+    module, arguments = _evaluated(found[0]), _arguments(found[1])
     args, kwargs = arguments
     if isinstance(module, torch.jit.ScriptModule):
         program = export_script(module, args, kwargs, origin)
@@ -61,7 +61,15 @@ def open_judge(source: Any) -> Judge:
         return _judge(found.module(), _program_arguments(found, origin))
     if isinstance(found, torch.jit.ScriptModule):
         return _script_judge(found.eval())
-    return _judge(found[0].eval(), _arguments(found[1]))
+    return _judge(_evaluated(found[0]), _arguments(found[1]))
+
+
+def _evaluated(module: Any) -> Any:
+    """The module in eval mode; one that PyTorch's PT2E flow has converted is in it, and refuses the call."""
+    try:
+        return module.eval()
+    except NotImplementedError:
+        return module
 
 
 def _find(source: Any) -> tuple[Any, str]:
@@ -87,6 +95,9 @@ def _load_file(path: Path, origin: str) -> Any:
     if not path.is_file():
         raise ModelError(f"{origin}: there is no file {path}")
     report_progress(f"reading {path.name}")
+    # Registers quantized_decomposed, the operators of programs that PyTorch has quantized.
+    import torch.ao.quantization.fx._decomposed
+
     names = _names_in(path)
     if path.suffix != ".pt2":
         if any(name.split("/", 1)[-1].startswith("code/") for name in names):
