@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 from torch import Tensor, nn
 
 from tiercast.errors import ModelError
@@ -71,3 +72,32 @@ def test_what_the_exporter_loses_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ModelError, match=r"input:1x3x8x8 output 0 has relative error"):
         load(source)
     assert load(source, check_import=False).graph.num_nodes() == 2
+
+
+@pytest.mark.parametrize(("off", "allowed"), [(0.9, True), (1.5, False)])
+def test_a_quantized_program_may_be_a_step_off_and_no_further(
+    monkeypatch: pytest.MonkeyPatch, off: float, allowed: bool
+) -> None:
+    """Its output's step is 1/8."""
+    ops = torch.ops.quantized_decomposed
+
+    class Quantized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            whole = ops.quantize_per_tensor(torch.sin(x), 1 / 8, 3, -128, 127, torch.int8)
+            return ops.dequantize_per_tensor(whole, 1 / 8, 3, -128, 127, torch.int8)
+
+    def shift(model: ir.Model) -> None:
+        node = next(item for item in model.graph if item.op_type == "Sin")
+        moved = ir.Value(name="moved", shape=node.outputs[0].shape, type=node.outputs[0].type)
+        amount = ir.Value(name="off", const_value=ir.tensor(np.float32(off / 8)))
+        model.graph.register_initializer(amount)
+        node.outputs[0].replace_all_uses_with(moved)
+        model.graph.insert_after(node, [ir.Node("", "Add", [node.outputs[0], amount], outputs=[moved])])
+
+    spoil(monkeypatch, shift)
+    source = (Quantized(), (torch.linspace(-1, 1, 64).reshape(1, 64),))
+    if allowed:
+        load(source)
+    else:
+        with pytest.raises(ModelError, match="has an error of"):
+            load(source)

@@ -20,7 +20,11 @@ if importlib.util.find_spec("tiercast._native") is None:
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchao.quantization.pt2e import FakeQuantize
 
+from tiercast.frontend import load
+from tiercast.ir.edit import array
+from tiercast.package.file import read_facts
 from tiercast.quantize.qat import (
     Distillation,
     QATConfig,
@@ -36,7 +40,7 @@ pytestmark = pytest.mark.native
 
 
 class Net(nn.Module):
-    """What our integer core has forms for: convolutions of all kinds, batch norms, tails, sums, gates, movers."""
+    """What our integer core has forms for: convolutions of all kinds, norms, tails, sums, gates, movers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ def _of_engine(converted: nn.Module, image: Tensor, folder: Path) -> tuple[np.nd
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[nn.Module, QATModel]:
-    """The f32 net, and it after some steps of training for integers: batches and sizes unlike the example's."""
+    """The f32 net, and it after some steps of training: batches and sizes unlike the example's."""
     torch.manual_seed(0)
     net = _trained(Net())
     prepared = _prepared(net, _images(12), input_ranges={"image": (-1.0, 1.0)})
@@ -191,17 +195,13 @@ def test_scales_are_those_of_the_scheme(trained: tuple[nn.Module, QATModel]) -> 
 
 def test_biases_are_whole_steps_of_the_sums(trained: tuple[nn.Module, QATModel]) -> None:
     converted = convert(trained[1])
-    seen = 0
-    for node in converted.graph.nodes:
-        if node.name.startswith("conv"):
-            steps = np.float32(node.args[0].args[1]) if node.args[0].args[1:] else None
-            bias = getattr(converted, node.args[2].target).detach().numpy()
-            scales = getattr(converted, node.args[1].args[1].target).numpy()
-            if isinstance(steps, np.float32) and "dequantize" in node.args[0].name:
-                whole = bias / (steps * scales)
-                assert np.abs(whole - np.rint(whole)).max() <= 1e-3 * np.abs(whole).max()
-                seen += 1
-    assert seen >= 3
+    products = [node for node in converted.graph.nodes if node.name in ("conv2d", "conv2d_2", "linear")]
+    for node in products:
+        x_scale = np.float32(node.args[0].args[1])
+        scales = getattr(converted, node.args[1].args[1].target).numpy()
+        whole = getattr(converted, node.args[2].target).detach().numpy() / (x_scale * scales)
+        assert np.allclose(whole, np.rint(whole), rtol=1e-6, atol=1e-3) and np.abs(whole).max() > 100
+    assert len(products) == 3
 
 
 def test_what_is_joined_shares_its_scale() -> None:
@@ -215,36 +215,50 @@ def test_what_is_joined_shares_its_scale() -> None:
             return {"mask": torch.sigmoid(functional.interpolate(x, scale_factor=2.0, mode="bilinear"))}
 
     example = {"frame": _images(1), "mask": torch.rand(1, 1, 24, 24)}
-    config = QATConfig(input_ranges={"frame": (-1.0, 1.0)}, output_ranges={"mask": (0.0, 1.0)})
-    prepared = prepare_qat(Joined(), example, config)
+    inputs = {"frame": (-1.0, 1.0), "mask": (0.0, 1.0)}
+    prepared = prepare_qat(Joined(), example, QATConfig(inputs, {"mask": (0.0, 1.0)}))
     calibrate(prepared, [{"frame": _images(2, 1), "mask": torch.rand(2, 1, 24, 24)}])
     assert set(prepared(**example)) == {"mask"}
-    users = {}
-    for node in prepared.graph.graph.nodes:
-        if node.op == "call_module" and isinstance(prepared.graph.get_submodule(node.target), FakeQuantize):
-            users.setdefault(node.target, []).append(node.args[0].name)
-    assert sorted(map(sorted, users.values())) == [
-        ["conv2d", "upsample_bilinear2d"],
-        ["conv_weight"],
-        ["frame", "sub"],
-        ["mask"],
-        ["sigmoid"],
-    ]
+    scales = {_name(item): float(item.scale[0]) for item in prepared.fakes()}
+    assert scales["frame"] == scales["sub"] == scales["cat"] == np.float32(2 / 255)
+    assert scales["conv2d"] == scales["upsample_bilinear2d"]
+    assert scales["mask"] == scales["sigmoid"] == np.float32(1 / 255)
 
 
-def test_training_rescues_weights_of_three_bits() -> None:
+def test_a_piece_that_is_far_finer_keeps_its_scale(tmp_path: Path) -> None:
+    """A skip of +-1 beside a value of +-20: others read it too, so a table brings it to the common scale."""
+
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(7, 4, 1)
+            self.wide.weight.data *= 20
+
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.relu(self.last(torch.cat([self.wide(image), image], 1)))
+
+    torch.manual_seed(0)
+    prepared = _prepared(Skip().eval(), _images(4), input_ranges={"image": (-1.0, 1.0)})
+    scales = {_name(item): float(item.scale[0]) for item in prepared.fakes()}
+    assert scales["image"] == np.float32(2 / 255) and scales["cat"] == scales["conv2d"] > 4 * scales["image"]
+    image = _images(1, 3)
+    engine, _ = _of_engine(convert(prepared), image, tmp_path)
+    assert np.abs(engine - prepared(image).detach().numpy()).max() <= 1e-5 * np.abs(engine).max()
+
+
+def test_training_rescues_weights_of_two_bits() -> None:
     torch.manual_seed(2)
-    net = _trained(Net())
-    prepared = _prepared(net, _images(12), weight_bits=3)
+    net = _trained(nn.Sequential(*Net().stem, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1)))
+    prepared = _prepared(net, _images(12), weight_bits=2)
     images = _images(16, 11)
     with torch.no_grad():
         wanted = net(images)
         before = float(functional.mse_loss(prepared(images), wanted))
-    optimizer = torch.optim.Adam(prepared.parameters(), 3e-3)
-    losses = Trainer(prepared, functional.mse_loss, optimizer, clip=1.0).fit(
-        [(images, wanted)] * 60, steps=40
-    )
-    assert len(losses) == 40 and np.mean(losses[-5:]) < 0.3 * before
+    optimizer = torch.optim.Adam(prepared.parameters(), 1e-3)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
+    trainer = Trainer(prepared, functional.mse_loss, optimizer, scheduler=cosine, clip=1.0)
+    losses = trainer.fit([(images, wanted)] * 80, steps=60)
+    assert len(losses) == 60 and losses[-1] < 0.5 * before
 
 
 def test_a_state_dict_brings_ranges_along(trained: tuple[nn.Module, QATModel]) -> None:
@@ -260,7 +274,7 @@ def test_a_state_dict_brings_ranges_along(trained: tuple[nn.Module, QATModel]) -
 def test_parts_can_stay_float() -> None:
     prepared = _prepared(_trained(Net()), _images(4), keep_float=("head", "gate.*"))
     names = {_name(item) for item in prepared.fakes()}
-    assert "head_weight" not in names and not any("gate" in name for name in names) and len(names) > 10
+    assert "head.weight" not in names and not any("gate" in name for name in names) and len(names) > 10
 
 
 @pytest.mark.parametrize("kind", ["mse", "kl"])
@@ -312,7 +326,7 @@ def test_what_xnnpack_quantized_keeps_its_parameters(tmp_path: Path) -> None:
     (engine,) = tiercast.Session(package).run({"input": image.numpy()}).values()
     with torch.no_grad():
         _near(np.asarray(engine), converted(image).numpy(), max(theirs))
-    assert "integers" in read_package(package).plan.facts
+    assert "integers" in read_facts(package)
 
 
 def test_users_errors_say_what_to_do(trained: tuple[nn.Module, QATModel]) -> None:

@@ -12,11 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tiercast.quantize.ptq import Quantized, post_training
+    from tiercast.quantize.qat import (
+        Distillation,
+        QATConfig,
+        QATModel,
+        TiercastQuantizer,
+        Trainer,
+        calibrate,
+        convert,
+        prepare_qat,
+    )
 
-__all__ = ["Quantized", "post_training"]
+__all__ = [
+    "Distillation",
+    "QATConfig",
+    "QATModel",
+    "Quantized",
+    "TiercastQuantizer",
+    "Trainer",
+    "calibrate",
+    "convert",
+    "post_training",
+    "prepare_qat",
+]
 
 # Loaded on first use, like the package's own (see tiercast/__init__.py).
-_HOMES = {"Quantized": "ptq", "post_training": "ptq"}
+_HOMES = {name: "qat" for name in __all__} | {"Quantized": "ptq", "post_training": "ptq"}
 
 
 def __getattr__(name: str) -> Any:

@@ -239,7 +239,7 @@ def _difference(got: np.ndarray, expected: np.ndarray) -> str:
 
 
 def _spread(got: np.ndarray, expected: np.ndarray, step: float) -> str:
-    """As `_difference`, of an output of a quantized program: by the root mean square, of which a step is allowed."""
+    """As `_difference`, of an output of a quantized program: by the root mean square, which may be a step."""
     if got.shape != expected.shape:
         return f"has shape {got.shape}, PyTorch's {expected.shape}"
     left, right = got.astype(np.float64), expected.astype(np.float64)

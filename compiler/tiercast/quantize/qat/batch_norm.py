@@ -22,8 +22,8 @@ def fold_batch_norms(net: GraphModule) -> int:
     f = scale / sqrt(var + eps), computed in the graph. The number that were folded.
 
     What training sees is then what integers compute: one weight, one bias ("static folding", Nagel et al.,
-    "A White Paper on Neural Network Quantization", 2021). Batch norms that follow something else, or that have
-    no statistics of their own, stay.
+    "A White Paper on Neural Network Quantization", 2021). Batch norms behind something else, or without
+    statistics of their own, stay.
     """
     folded = 0
     for node in list(net.graph.nodes):
