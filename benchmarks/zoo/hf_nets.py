@@ -17,8 +17,11 @@ _NECK = {"neck_hidden_sizes": [48, 96, 192, 192], "fusion_hidden_size": 64}
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _DINO = {**_SMALL, "num_hidden_layers": 4, "image_size": 224, "out_indices": [1, 2, 3, 4]}
 
-# name: (model class, config class, arguments, which outputs, input dims or "ids"); a config in it is a pair.
-_NETS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...], tuple[int, ...] | str]] = {
+# Model class, config class, arguments (a config in them is a pair), which outputs, input dims or "ids".
+Net = tuple[str, str, dict[str, Any], tuple[str, ...], tuple[int, ...] | str]
+_LAST = ("last_hidden_state",)
+_SHALLOW = {**_SMALL, "num_hidden_layers": 2}
+_NETS: dict[str, Net] = {
     "segformer": ("SegformerForSemanticSegmentation", "SegformerConfig", {}, ("logits",), (1, 3, 256, 256)),
     "mobilevit": ("MobileViTForSemanticSegmentation", "MobileViTConfig", {}, ("logits",), (1, 3, 256, 256)),
     "mobilenet_v2_deeplab": (
@@ -130,6 +133,87 @@ _NETS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...], tuple[int, ...
         ("last_hidden_state",),
         (1, 4, 3, 112, 112),
     ),
+    "mobilevit_v2": (
+        "MobileViTV2ForSemanticSegmentation",
+        "MobileViTV2Config",
+        {"width_multiplier": 0.5},
+        ("logits",),
+        (1, 3, 256, 256),
+    ),
+    "vitpose": (
+        "VitPoseForPoseEstimation",
+        "VitPoseConfig",
+        {
+            "backbone_config": (
+                "VitPoseBackboneConfig",
+                {**_SHALLOW, "image_size": [256, 192], "out_features": ["stage2"]},
+            ),
+            "num_labels": 17,
+        },
+        ("heatmaps",),
+        (1, 3, 256, 192),
+    ),
+    "zoedepth": (
+        "ZoeDepthForDepthEstimation",
+        "ZoeDepthConfig",
+        {
+            "backbone_config": (
+                "BeitConfig",
+                {
+                    **_SMALL,
+                    "num_hidden_layers": 4,
+                    "image_size": 128,
+                    "out_features": _STAGES,
+                    "reshape_hidden_states": False,
+                    "use_relative_position_bias": True,
+                },
+            ),
+            "neck_hidden_sizes": [24, 48, 96, 96],
+            "fusion_hidden_size": 32,
+            "bottleneck_features": 32,
+            "backbone": None,
+            "use_pretrained_backbone": False,
+        },
+        ("predicted_depth",),
+        (1, 3, 128, 128),
+    ),
+    "maskformer": (
+        "MaskFormerForInstanceSegmentation",
+        "MaskFormerConfig",
+        {
+            "backbone_config": (
+                "ResNetConfig",
+                {"depths": [1, 1, 1, 1], "hidden_sizes": [32, 64, 128, 256], "out_features": _STAGES},
+            ),
+            "mask_feature_size": 64,
+            "fpn_feature_size": 64,
+        },
+        ("class_queries_logits", "masks_queries_logits"),
+        (1, 3, 128, 128),
+    ),
+    "dinov2_registers": (
+        "Dinov2WithRegistersModel",
+        "Dinov2WithRegistersConfig",
+        {**_SHALLOW, "image_size": 224},
+        _LAST,
+        (1, 3, 224, 224),
+    ),
+    "siglip_vision": ("SiglipVisionModel", "SiglipVisionConfig", _SHALLOW, _LAST, (1, 3, 224, 224)),
+    "sam2_vision": ("Sam2VisionModel", "Sam2VisionConfig", {}, _LAST, (1, 3, 128, 128)),
+    "timesformer": (
+        "TimesformerModel",
+        "TimesformerConfig",
+        {**_SHALLOW, "num_frames": 4, "image_size": 112},
+        _LAST,
+        (1, 4, 3, 112, 112),
+    ),
+    "vivit": (
+        "VivitModel",
+        "VivitConfig",
+        {**_SHALLOW, "num_frames": 4, "image_size": 112, "tubelet_size": [2, 16, 16]},
+        _LAST,
+        (1, 4, 3, 112, 112),
+    ),
     "wav2vec2": (
         "Wav2Vec2Model",
         "Wav2Vec2Config",
@@ -164,16 +248,21 @@ _NETS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...], tuple[int, ...
 
 def subjects() -> list[Subject]:
     """All of them, judged by eager PyTorch."""
-    return [Subject(f"hf/{name}", partial(_made, name)) for name in _NETS]
+    return subjects_of(_NETS)
 
 
-def _made(name: str, folder: Path) -> Made:
+def subjects_of(nets: dict[str, Net]) -> list[Subject]:
+    """Transformers' nets by name."""
+    return [Subject(f"hf/{name}", partial(_made, net)) for name, net in nets.items()]
+
+
+def _made(described: Net, folder: Path) -> Made:
     import torch
     import transformers
 
     del folder
     torch.manual_seed(0)
-    model, config, arguments, wanted, dims = _NETS[name]
+    model, config, arguments, wanted, dims = described
     net = getattr(transformers, model)(_config(transformers, config, arguments))
     _draw_weights(net)
     example = torch.randint(0, 1000, (1, 64)) if isinstance(dims, str) else torch.randn(dims)
