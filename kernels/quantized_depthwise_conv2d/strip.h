@@ -39,41 +39,60 @@ inline Strip strip_of(const QDepthwise& v, int64_t c, void* scratch) {
   return s;
 }
 
-// Lane l of vector j: four elements of 4 bytes of channel block (l mod M), the last one where there are fewer.
+// The 16 elements of 4 bytes of each of M channel blocks (the last block where there are fewer) as four vectors: lane l of vector j holds
+// elements 4j..4j+3 of block l mod M.
 template <int M>
-TC_INLINE __m512i lanes_of(const Strip& s, const void* base, int64_t block_bytes, int j) {
+TC_INLINE void lanes_of(const Strip& s, const void* base, int64_t block_bytes, __m512i (&planes)[4]) {
   const int64_t first = s.c / QDW_LANES, last = s.v->blocks - 1;
-  __m128i lane[4];
+  __m512i block[4];
 #pragma GCC unroll 4
-  for (int l = 0; l < 4; ++l) {
-    const int64_t block = first + l % M < last ? first + l % M : last;
-    lane[l] = _mm_loadu_si128((const __m128i*)((const char*)base + block * block_bytes + j * 16));
+  for (int l = 0; l < M; ++l) block[l] = _mm512_loadu_si512((const char*)base + (first + l < last ? first + l : last) * block_bytes);
+  if constexpr (M == 1) block[1] = block[2] = block[3] = block[0];
+  if constexpr (M == 2) {
+    block[2] = block[0];
+    block[3] = block[1];
   }
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[0]), lane[1], 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(lane[2]), lane[3], 1);
-  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  // Four times four lanes are transposed.
+  const __m512i a = _mm512_shuffle_i32x4(block[0], block[1], 0x44), b = _mm512_shuffle_i32x4(block[2], block[3], 0x44);
+  const __m512i c = _mm512_shuffle_i32x4(block[0], block[1], 0xee), d = _mm512_shuffle_i32x4(block[2], block[3], 0xee);
+  planes[0] = _mm512_shuffle_i32x4(a, b, 0x88);
+  planes[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
+  planes[2] = _mm512_shuffle_i32x4(c, d, 0x88);
+  planes[3] = _mm512_shuffle_i32x4(c, d, 0xdd);
+}
+
+// Those of filter column kx for an output row that reads the same strip `down` rows further: shifted through the quads of each lane.
+inline void shift_weights(const Strip& s, int64_t kx, int64_t down, int8_t* to) {
+  const int64_t quads = s.v->quads, skip = down / 4;
+  if (quads == 1 && skip == 0) {
+    for (int j = 0; j < 4; ++j) {
+      const __m512i here = _mm512_loadu_si512(s.weight + (kx * 4 + j) * PIECE);
+      _mm512_storeu_si512(to + (kx * 4 + j) * PIECE, _mm512_sll_epi32(here, _mm_cvtsi64_si128(down * 8)));
+    }
+    return;
+  }
+  const __m128i up = _mm_cvtsi64_si128(down % 4 * 8), back = _mm_cvtsi64_si128(32 - down % 4 * 8);  // a shift by 32 gives zeros
+  for (int64_t q = 0; q < quads; ++q) {
+    for (int j = 0; j < 4; ++j) {
+      const int8_t* from = s.weight + ((kx * quads + q - skip) * 4 + j) * PIECE;
+      const __m512i here = q >= skip ? _mm512_sll_epi32(_mm512_loadu_si512(from), up) : _mm512_setzero_si512();
+      const __m512i before = q > skip ? _mm512_srl_epi32(_mm512_loadu_si512(from - 4 * PIECE), back) : _mm512_setzero_si512();
+      _mm512_storeu_si512(to + ((kx * quads + q) * 4 + j) * PIECE, _mm512_or_si512(here, before));
+    }
+  }
 }
 
 template <int M>
-void fill_weights(const Strip& s, int64_t rows) {
+TC_INLINE void fill_weights(const Strip& s, int64_t rows) {
   const int64_t quads = s.v->quads, taps = s.v->p->kernel[1] * quads;
   for (int64_t tap = 0; tap < taps; ++tap) {
-    for (int j = 0; j < 4; ++j) {
-      _mm512_storeu_si512(s.weight + (tap * 4 + j) * PIECE, lanes_of<M>(s, s.v->weight + tap * PIECE, taps * PIECE, j));
-    }
+    __m512i planes[4];
+    lanes_of<M>(s, s.v->weight + tap * PIECE, taps * PIECE, planes);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(s.weight + (tap * 4 + j) * PIECE, planes[j]);
   }
-  // Those of the rows below: the same bytes, `down` rows of the filter further.
   for (int64_t row = 1; row < rows; ++row) {
-    const int64_t down = row * s.v->p->strides[0];
-    int8_t* to = s.weight + row * taps * 4 * PIECE;
-    memset(to, 0, (size_t)(taps * 4 * PIECE));
-    for (int64_t kx = 0; kx < s.v->p->kernel[1]; ++kx) {
-      for (int64_t ky = 0; ky < s.v->p->kernel[0]; ++ky) {
-        const int8_t* from = s.weight + (kx * quads + ky / 4) * 4 * PIECE + ky % 4;
-        int8_t* there = to + (kx * quads + (ky + down) / 4) * 4 * PIECE + (ky + down) % 4;
-        for (int64_t at = 0; at < 4 * PIECE; at += 4) there[at] = from[at];
-      }
-    }
+    for (int64_t kx = 0; kx < s.v->p->kernel[1]; ++kx) shift_weights(s, kx, row * s.v->p->strides[0], s.weight + row * taps * 4 * PIECE);
   }
 }
 
@@ -137,13 +156,17 @@ struct Ending {
 };
 
 template <int M>
-Ending ending_of(const Strip& s) {
+TC_INLINE Ending ending_of(const Strip& s) {
   Ending e;
   const Limits& to = s.v->to;
+  __m512i bias[4], sums[4], scale[4];
+  lanes_of<M>(s, s.v->bias, QDW_LANES * 4, bias);
+  lanes_of<M>(s, s.v->sums, QDW_LANES * 4, sums);
+  lanes_of<M>(s, s.v->scale, QDW_LANES * 4, scale);
+#pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
-    const __m512i sums = lanes_of<M>(s, s.v->sums, QDW_LANES * 4, j);
-    e.start[j] = _mm512_sub_epi32(lanes_of<M>(s, s.v->bias, QDW_LANES * 4, j), _mm512_slli_epi32(sums, 7));
-    e.scale[j] = _mm512_castsi512_ps(lanes_of<M>(s, s.v->scale, QDW_LANES * 4, j));
+    e.start[j] = _mm512_sub_epi32(bias[j], _mm512_slli_epi32(sums[j], 7));
+    e.scale[j] = _mm512_castsi512_ps(scale[j]);
   }
   e.high = _mm512_set1_ps((float)(to.high - to.zero));
   e.zero = _mm512_set1_epi16((short)to.zero);
@@ -250,29 +273,6 @@ void filter_rows(const QDepthwise& v, int64_t begin, int64_t end, int64_t c, voi
       for (; ox < v.ow; ox += columns) filter_columns<M, 1>(s, e, weight, ox, line);
     }
     item += rows;
-  }
-}
-
-int64_t work(const tc_call* call) {
-  const QDepthwise v = qdepthwise_of(call);
-  return v.n * v.oh;
-}
-
-// One item is one output row.
-void run(const tc_call* call, int64_t begin, int64_t end) {
-  const QDepthwise v = qdepthwise_of(call);
-  for (int64_t c = 0; c < v.c;) {
-    const int64_t left = v.c - c;
-    if (left > 32) {
-      filter_rows<4>(v, begin, end, c, call->scratch);
-      c += 64;
-    } else if (left > 16) {
-      filter_rows<2>(v, begin, end, c, call->scratch);
-      c += 32;
-    } else {
-      filter_rows<1>(v, begin, end, c, call->scratch);
-      c += 16;
-    }
   }
 }
 
