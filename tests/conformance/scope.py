@@ -59,6 +59,7 @@ _BOUND: dict[str, frozenset[str]] = {
     "MelWeightMatrix": frozenset(
         {"num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"}
     ),
+    "NonMaxSuppression": frozenset({"max_output_boxes_per_class", "iou_threshold", "score_threshold"}),
     "OneHot": frozenset({"depth", "values"}),
     "Pad": frozenset({"pads", "constant_value", "axes"}),
     "QLinearConv": frozenset({"w", "w_scale", "w_zero_point", "B"}),

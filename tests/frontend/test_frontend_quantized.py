@@ -101,6 +101,21 @@ def test_products_with_computed_zero_points(kinds: tuple[str, str], forms: str, 
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("kind", ["int16", "uint16"])
+def test_integers_of_16_bits(kind: str, tmp_path: Path) -> None:
+    text = f"""(float[5,300] x) => ({kind}[5,300] q, float[5,300] y) {{
+        q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }}"""
+    model = parsed(text)
+    constants = {"s": np.float32(0.01), "z": np.array(1000, kind)}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(data), name) for name, data in constants.items()
+    )
+    x = np.random.default_rng(0).uniform(-900, 900, (5, 300)).astype(np.float32)  # beyond both ends
+    found = Session(compile(model, output=tmp_path / "m.tcpkg")).run({"x": x})
+    for name, wanted in wanted_of(model, {"x": x}).items():
+        np.testing.assert_array_equal(found[name], wanted)
+
+
 @pytest.mark.parametrize("zero", ["", ", z"])
 def test_blocks_with_computed_scales(zero: str, tmp_path: Path) -> None:
     text = f"""(float[2,6,3] x, float[2,3,3] s, uint8[2,3,3] z) => (uint8[2,6,3] q, float[2,6,3] y)

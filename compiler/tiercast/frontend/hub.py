@@ -16,9 +16,10 @@ from tiercast.frontend.quantized import expand_quantized, is_quantized
 from tiercast.frontend.shapes import note_symbols
 from tiercast.ir.composites import add_default_attributes, can_be_split, has_body, inline_bodies
 from tiercast.ir.domain import declare_foreign
+from tiercast.ir.edit import static_shape
 from tiercast.ir.refusals import Refusal, refuse
 from tiercast.ir.shapes import infer_shapes
-from tiercast.ir.support import check_support
+from tiercast.ir.support import WHY, check_support
 from tiercast.ir.weights import Weights, give_back, light_copy
 from tiercast.ops.registry import legalizer, legalizers
 
@@ -84,6 +85,12 @@ def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> N
     versions = {entry.domain: entry.version for entry in proto.opset_import}
 
     def supported(node: ir.Node) -> bool:
+        if node.domain == "" and node.op_type == "NonMaxSuppression" and not _has_known_rows(node):
+            node.metadata_props[WHY] = (
+                "its number of results depends on data; as an output of the model whose rows the model "
+                "declares, it has that many, -1 where fewer are found"
+            )
+            return False
         if is_quantized(node.domain, node.op_type) or legalizer(node.domain, node.op_type) is not None:
             return True
         if node.domain != "":
@@ -95,6 +102,12 @@ def _check_operators(proto: onnx.ModelProto, weights: Weights, origin: str) -> N
     model = ir.from_proto(proto)
     give_back(model, weights)
     check_support(model.graph, supported, origin)
+
+
+def _has_known_rows(node: ir.Node) -> bool:
+    """Whether a NonMaxSuppression gives an output of the model that is declared with all its dimensions."""
+    out = node.outputs[0]
+    return out.is_graph_output() and not out.uses() and static_shape(out) is not None
 
 
 def _infer_shapes(proto: onnx.ModelProto, origin: str) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ from tiercast.ops.registry import REQUIRED, Op, attr, dense_strides, dtype, shap
 
 _TYPES = {"s8": ir.DataType.INT8, "u8": ir.DataType.UINT8}
 _NARROW = (ir.DataType.INT8, ir.DataType.UINT8)
+_WIDE = (ir.DataType.INT16, ir.DataType.UINT16)  # quantized by arithmetic and a cast
 
 
 class Quantize(Op):
@@ -30,17 +31,17 @@ class Quantize(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """One scale: this op. One for each index of an axis, blocks or computed scales: arithmetic and a
-        cast, which saturates.
+        """One scale: this op. One for each index of an axis, blocks, computed scales or 16 bits: arithmetic
+        and a cast, which saturates.
         """
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         kind = layout.dtype(out)
-        if kind not in _NARROW or layout.dtype(x) != ir.DataType.FLOAT:
+        if kind not in (*_NARROW, *_WIDE) or layout.dtype(x) != ir.DataType.FLOAT:
             raise GraphError(
-                f"{where(node)}: quantizes {layout.dtype(x)} to {kind}; f32 to s8 or u8 is supported"
+                f"{where(node)}: quantizes {layout.dtype(x)} to {kind}; f32 to s8, u8, s16, u16 is supported"
             )
-        uniform = uniform_scale(node, layout)
+        uniform = uniform_scale(node, layout) if kind in _NARROW else None
         perm = layout.perm(x)
         source = layout.as_perm(x, perm)
         if uniform is not None:
@@ -81,17 +82,18 @@ class Dequantize(Op):
     strided_outputs = True
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
-        """One scale: this op. One for each index of an axis, blocks or computed scales: a cast and
+        """One scale: this op. One for each index of an axis, blocks, computed scales or 16 bits: a cast and
         arithmetic.
         """
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
-        if layout.dtype(x) not in (*_NARROW, ir.DataType.INT32) or layout.dtype(out) != ir.DataType.FLOAT:
+        kinds = (*_NARROW, *_WIDE, ir.DataType.INT32)
+        if layout.dtype(x) not in kinds or layout.dtype(out) != ir.DataType.FLOAT:
             raise GraphError(
-                f"{where(node)}: dequantizes {layout.dtype(x)} to {layout.dtype(out)}; s8, u8 or s32 to "
-                f"f32 is supported"
+                f"{where(node)}: dequantizes {layout.dtype(x)} to {layout.dtype(out)}; s8, u8, s16, u16 or "
+                "s32 to f32 is supported"
             )
-        uniform = uniform_scale(node, layout)
+        uniform = uniform_scale(node, layout) if layout.dtype(x) not in _WIDE else None
         perm = layout.perm(x)
         source = layout.as_perm(x, perm)
         if uniform is not None and (layout.dtype(x) != ir.DataType.INT32 or uniform[1] == 0):
