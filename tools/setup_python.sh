@@ -23,6 +23,6 @@ import tomllib
 facts = tomllib.load(open("pyproject.toml", "rb"))
 extras = facts["project"]["optional-dependencies"]
 wanted = [*facts["build-system"]["requires"], *facts["project"]["dependencies"]]
-wanted += [item for name in ("torch", "qat", "tf", "tvm", "test", "dev", "demo", "effects") for item in extras[name]]
+wanted += [item for name in ("torch", "qat", "tf", "tvm", "quantize", "test", "dev", "demo", "effects") for item in extras[name]]
 print("\n".join(wanted))
 END

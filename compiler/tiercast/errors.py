@@ -54,6 +54,10 @@ class VerifyError(TiercastError):
     """A package's outputs differ from its model's by more than the tolerance."""
 
 
+class ContractError(TiercastError):
+    """No choice of layers on integers keeps what was asked for; the message says what the best ones do."""
+
+
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(f'"{name}"' for name in names[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tiercast.cli import contract
 from tiercast.cli.output import (
     Bucket,
     Json,
@@ -79,6 +80,20 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="Write the smallest part that shows the error here; reproduce it."),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--eval",
+            metavar="DIR|FILE.npz",
+            help="Measure the contract that a quantized package was made under again, on this data.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="With --eval: in place of the contract's metric; see `quantize`.")
+    ] = None,
+    pixels: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="With --eval: what 0..255 of pictures becomes.")
+    ] = "0,1",
     random_seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     bucket: Bucket = None,
     ops: Ops = None,
@@ -90,7 +105,8 @@ def command(
     MODEL@STAGE (its graph after a stage of the compiler, `load` being the imported one, run by portable
     kernels); MODEL@package (compiled in full); FILE.tcpkg (on its own target); FILE.tcpkg@TARGET:CPU;
     FILE.tcpkg@portable. Of several shape buckets each is compared, with --input or --bucket the one meant.
-    Exit code 1 when an output is out of tolerance.
+    Exit code 1 when an output is out of tolerance. With --eval, MODEL and PACKAGE are compared by the metric
+    of the contract that the package was quantized under instead, and 1 says that it is broken.
 
     Examples: tiercast verify seg.onnx seg.tcpkg --cpu cortex-a53; tiercast verify seg.onnx
     seg.onnx@fuse_activation; tiercast verify seg.tcpkg half.tcpkg --extract part --html error.html
@@ -99,6 +115,9 @@ def command(
     from tiercast.parity import verify
     from tiercast.parity.chart import write_chart
 
+    if evaluation is not None:
+        contract.verify(left, right, evaluation, metric, pixels, target, cpu, ops, json)
+        return
     words = [text for text in inputs or () if _is_shape(text)]
     shapes, dtypes = parse_shapes(words), parse_dtypes(words)
     with progress(f"comparing {left} and {right}") as say:

@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tiercast.quantize.agreement import Contract
+    from tiercast.quantize.contract import under_contract
     from tiercast.quantize.ptq import Quantized, post_training
     from tiercast.quantize.qat import (
         Distillation,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Contract",
     "Distillation",
     "QATConfig",
     "QATModel",
@@ -34,10 +37,16 @@ __all__ = [
     "convert",
     "post_training",
     "prepare_qat",
+    "under_contract",
 ]
 
 # Loaded on first use, like the package's own (see tiercast/__init__.py).
-_HOMES = {name: "qat" for name in __all__} | {"Quantized": "ptq", "post_training": "ptq"}
+_HOMES = {name: "qat" for name in __all__} | {
+    "Contract": "agreement",
+    "Quantized": "ptq",
+    "post_training": "ptq",
+    "under_contract": "contract",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -103,7 +103,7 @@ def post_training(
     """
     with custom_ops(find_folders(options.get("ops"))):
         model = float_graph(source, inputs, **options)
-        data = _data(calibration, model, pixels)
+        data = samples_for(model, calibration, pixels)
         done = quantize_all(calibrate(model, data, method, equalize, correct_bias), keep)
     if output is not None:
         done.path = write_quantized(done.model, Path(output))
@@ -217,7 +217,12 @@ def write_quantized(model: ir.Model, path: Path) -> Path:
     return write_atomically(path, packed)
 
 
-def _data(calibration: Any, model: ir.Model, pixels: tuple[float, float]) -> Data:
+def samples_for(
+    model: ir.Model,
+    calibration: str | PathLike[str] | Sequence[Batch],
+    pixels: tuple[float, float] = (0.0, 1.0),
+) -> Data:
+    """Samples for a graph's inputs, from a file or folder or given as arrays; see `post_training`."""
     ports, outputs = ports_of(model), [value.name or "" for value in model.graph.outputs]
     if isinstance(calibration, (str, PathLike)):
         return read_data(Path(calibration), ports, outputs, pixels)
