@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-buckets bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -87,6 +87,9 @@ bench-parity: setup ## every reference model against PyTorch, here and on ARM un
 
 bench-tvm: setup ## kernels that TVM writes beside ours, op by op, CPU time
 	$(RUN)/python -m benchmarks.long_tail
+
+bench-ptq: setup ## quantize the shipped effect without training, wholly and under contracts: IoU, speed, size
+	$(RUN)/python -m benchmarks.ptq
 
 bench-qat: setup ## train the shipped effect for integers (8 and 4 bits of weights) and measure the IoU of each
 	$(RUN)/python -m benchmarks.qat
