@@ -29,7 +29,7 @@ class YOLOX(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(32, 4 + 1 + 5, 1) for _ in range(2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N,3,H,W] -> boxes [N,20,4], scores [N,20], classes [N,20]."""
+        """[N,3,H,W] -> boxes [N,20,4], scores [N,20], scores of classes [N,20,5]."""
         parts = (x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2])
         fine = self.down[0](self.stem(torch.cat(parts, dim=1)))
         deep = self.down[1](fine)
@@ -47,10 +47,11 @@ class YOLOX(nn.Module):
             extent = torch.exp(raw[..., 2:4]) * stride
             boxes.append(torch.cat([centre - extent / 2, centre + extent / 2], -1))
             scores.append(raw[..., 4:5] * raw[..., 5:])
-        best, classes = torch.cat(scores, 1).max(-1)
-        top, index = torch.topk(best, 20, dim=1)
-        chosen = torch.gather(torch.cat(boxes, 1), 1, index.unsqueeze(-1).expand(-1, -1, 4))
-        return chosen, top, torch.gather(classes, 1, index)
+        classes = torch.cat(scores, 1)
+        top, index = torch.topk(classes.max(-1)[0], 20, dim=1)
+        index = index.unsqueeze(-1)
+        chosen = torch.gather(torch.cat(boxes, 1), 1, index.expand(-1, -1, 4))
+        return chosen, top, torch.gather(classes, 1, index.expand(-1, -1, 5))
 
 
 class NanoDet(nn.Module):
