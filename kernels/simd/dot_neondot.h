@@ -37,16 +37,16 @@ struct DotSums {
 
   // Rows of a, `pitch` bytes apart, times b [quads][4 NV][4].
   TC_INLINE void add(const int8_t* a, int64_t pitch, const int8_t* b, int64_t quads, bool) {
-    const int8_t* at[MR];  // a pointer each: loads step it
+    int64_t at[MR];
     int8x16_t row[MR];
 #pragma unroll
-    for (int i = 0; i < MR; ++i) at[i] = a + i * pitch;
-    for (; quads >= 4; quads -= 4, b += 64 * NV) {
+    for (int i = 0; i < MR; ++i) {
+      at[i] = i * pitch;
+      __asm__("" : "+r"(at[i]));  // or the compiler adds up addresses in each round
+    }
+    for (; quads >= 4; quads -= 4, a += 16, b += 64 * NV) {
 #pragma unroll
-      for (int i = 0; i < MR; ++i) {
-        row[i] = vld1q_s8(at[i]);
-        at[i] += 16;
-      }
+      for (int i = 0; i < MR; ++i) row[i] = vld1q_s8(a + at[i]);
       dot_lane<0>(acc, row, b);
       dot_lane<1>(acc, row, b);
       dot_lane<2>(acc, row, b);
@@ -54,20 +54,18 @@ struct DotSums {
     }
     if (quads & 2) {
 #pragma unroll
-      for (int i = 0; i < MR; ++i) {
-        row[i] = vcombine_s8(vld1_s8(at[i]), vdup_n_s8(0));
-        at[i] += 8;
-      }
+      for (int i = 0; i < MR; ++i) row[i] = vcombine_s8(vld1_s8(a + at[i]), vdup_n_s8(0));
       dot_lane<0>(acc, row, b);
       dot_lane<1>(acc, row, b);
+      a += 8;
       b += 32 * NV;
     }
     if (quads & 1) {
 #pragma unroll
       for (int i = 0; i < MR; ++i) {
         int32_t quad;
-        memcpy(&quad, at[i], 4);
-        row[i] = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+        memcpy(&quad, a + at[i], 4);
+        row[i] = vreinterpretq_s8_s32(vsetq_lane_s32(quad, vdupq_n_s32(0), 0));
       }
       dot_lane<0>(acc, row, b);
     }

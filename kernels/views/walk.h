@@ -42,6 +42,26 @@ inline void next_line(Walk<VIEWS>& walk) {
   }
 }
 
+// How many lines, at most `most`, follow each other along the inner axis, `step_along` elements apart in view v.
+template <int VIEWS>
+inline int64_t lines_along(const Walk<VIEWS>& walk, int64_t most) {
+  return walk.axes == 0 ? 1 : smaller(most, walk.dims[walk.axes - 1] - walk.at[walk.axes - 1]);
+}
+template <int VIEWS>
+inline int64_t step_along(const Walk<VIEWS>& walk, int v) {
+  return walk.axes == 0 ? 0 : walk.steps[v][walk.axes - 1];
+}
+
+// Past `lines` such lines.
+template <int VIEWS>
+inline void pass_lines(Walk<VIEWS>& walk, int64_t lines) {
+  if (walk.axes > 0) {
+    walk.at[walk.axes - 1] += lines - 1;
+    for (int v = 0; v < VIEWS; ++v) walk.offset[v] += (lines - 1) * walk.steps[v][walk.axes - 1];
+  }
+  next_line(walk);
+}
+
 }  // namespace
 
 #endif
