@@ -179,6 +179,7 @@ REFUSED = {
     "aminmax": lambda x: torch.cat([item.reshape(1) for item in torch.aminmax(x)]),
     "aminmax of an axis": lambda x: torch.stack(torch.aminmax(x, dim=1)),
     "stable sort": lambda x: torch.sort(torch.round(x), dim=3, stable=True, descending=True)[1].float(),
+    "scatter that adds": lambda x: x.scatter(2, torch.tensor([[[[0, 4, 4]]]]), x[..., :3], reduce="add"),
     "hypot": lambda x: torch.hypot(x, x + 1),
     "adaptive max pool": lambda x: torch.cat(
         [item.float() for item in nn.functional.adaptive_max_pool2d(x, (2, 3), return_indices=True)]

@@ -118,6 +118,12 @@ def _stable_sort(x: torch.Tensor, *, stable: Any = None, dim: int = -1, descendi
     return _aten.sort.default(x, dim, descending)
 
 
+def _scatter(x: torch.Tensor, dim: int, index: torch.Tensor, new: torch.Tensor, *, reduce: str) -> Any:
+    """The newer name of a scatter that adds or multiplies, of as many values as there are indices."""
+    new = new[tuple(slice(size) for size in index.shape)]
+    return _aten.scatter_reduce.two(x, dim, index, new, {"add": "sum", "multiply": "prod"}[reduce])
+
+
 def _hypotenuse(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.sqrt(x * x + y * y)
 
@@ -150,6 +156,7 @@ _TABLE = {
     _aten.hstack.default: _stacked(1),
     _aten.vstack.default: _stacked(0),
     _aten.sort.stable: _stable_sort,
+    _aten.scatter.reduce: _scatter,
     _aten.hypot.default: _hypotenuse,
     _aten._convolution.default: _convolution,
     _aten._convolution.deprecated: _convolution,
