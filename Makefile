@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ bench: setup ## time every kernel of this machine on its benchmark shapes
 
 bench-buckets: setup ## one package of shape buckets beside a package per shape: bytes of packages and memory
 	$(RUN)/python -m benchmarks.buckets
+
+bench-int8: setup ## our int8 beside our f32 here: five nets, single layers
+	$(RUN)/python -m benchmarks.int8
 
 bench-large: setup ## a model of 2.2 GB compiled and verified: peak memory, 5 GB of disk
 	$(RUN)/python -m benchmarks.large

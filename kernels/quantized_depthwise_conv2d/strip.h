@@ -213,12 +213,19 @@ TC_INLINE void store_columns(const Strip& s, const Ending& e, const __m512i (&su
     }
     return;
   }
+  // Lane l of a plane: four channels of column l / M.
+  __m512i values[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    values[j] = y.dtype == TC_S32 ? sums[j] : _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[j]), e.scale[j]));
+  }
   int32_t all[4][16];
-  for (int j = 0; j < 4; ++j) _mm512_storeu_si512(all[j], sums[j]);
+  for (int j = 0; j < 4; ++j) _mm512_storeu_si512(all[j], values[j]);
   for (int64_t p = 0; p < count; ++p) {
-    for (int64_t c = 0; c < s.n; ++c) {
-      const int64_t lane = p * M + c / 16;
-      store_sum(y, at + p * y.strides[2] + s.c + c, all[c % 16 / 4][lane * 4 + c % 4], s.v->scale[s.c + c], s.v->to);
+    int32_t* to = (int32_t*)y.data + at + p * y.strides[2] + s.c;
+    for (int64_t c = 0; c < s.n; c += 4) {
+      const int32_t* from = all[c % 16 / 4] + (p * M + c / 16) * 4;
+      memcpy(to + c, from, s.n - c >= 4 ? 16 : (size_t)(s.n - c) * 4);
     }
   }
 }

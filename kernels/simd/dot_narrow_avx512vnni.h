@@ -85,9 +85,14 @@ TC_INLINE void store_narrow(const __m512i (&sums)[4], const NarrowEnding<W>& end
     return;
   }
   int32_t whole[VECTORS * 16];
-  for (int v = 0; v < VECTORS; ++v) _mm512_storeu_si512(whole + v * 16, sums[v]);
+  const __m512 scale = _mm512_loadu_ps(ending.scale);
+  for (int v = 0; v < VECTORS; ++v) {
+    const __m512i scaled = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), scale));
+    _mm512_storeu_si512(whole + v * 16, y.dtype == TC_S32 ? sums[v] : scaled);
+  }
+  int32_t* to = (int32_t*)y.data + at;
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t c = 0; c < real; ++c) store_sum(y, at + i * out.pitch + c, whole[i * W + c], ending.scale[c], out.to);
+    for (int64_t c = 0; c < real; ++c) to[i * out.pitch + c] = whole[i * W + c];
   }
 }
 
