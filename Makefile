@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -90,6 +90,9 @@ bench-parity: setup ## every reference model against PyTorch, here and on ARM un
 
 bench-tvm: setup ## kernels that TVM writes beside ours, op by op, CPU time
 	$(RUN)/python -m benchmarks.long_tail
+
+bench-outliers: setup ## a net that plain quantization breaks, rescued by a contract that names the layer
+	$(RUN)/python -m benchmarks.outliers
 
 bench-ptq: setup ## quantize the shipped effect without training, wholly and under contracts: IoU, speed, size
 	$(RUN)/python -m benchmarks.ptq

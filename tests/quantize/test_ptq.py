@@ -111,8 +111,18 @@ def test_bias_correction_takes_off_the_mean_error() -> None:
         error = np.mean([a[0] - b[0] for a, b in zip(got, exact, strict=True)], axis=0)
         return float(np.abs(error.mean(axis=(0, 2, 3))).max())
 
-    assert runs[1].calibrated.corrected > 0 and runs[0].calibrated.corrected == 0
+    assert runs[1].corrected > 0 and runs[0].corrected == 0
     assert mean_error(runs[1]) < mean_error(runs[0])
+
+
+def test_layers_in_f32_keep_their_biases() -> None:
+    net, model = block_net()
+    samples = net.samples()
+    units = [unit.name for unit in post_training(model, samples, correct_bias=True).calibrated.units]
+    done = post_training(model, samples, correct_bias=True, keep=units)
+    assert not done.chosen
+    exact = outputs_of(ir.from_proto(model), samples)
+    assert noise_to_signal(exact, outputs_of(done.model, samples)) < 1e-9
 
 
 def test_outlier_channels_break_plain_quantization() -> None:

@@ -20,7 +20,7 @@ from tiercast.progress import report_progress
 from tiercast.quantize.batches import Batch, Data, checked, read_data
 from tiercast.quantize.bias import correct_biases
 from tiercast.quantize.equalize import between_layers, equalize_layers
-from tiercast.quantize.graph import Trial, float_graph, ports_of, run_on_integers
+from tiercast.quantize.graph import Trial, float_graph, ports_of, run_on_integers, try_integers
 from tiercast.quantize.measure import Outputs, outputs_of, sqnr_of
 from tiercast.quantize.observe import Seen, copied, observe
 from tiercast.quantize.ranges import METHODS, range_of
@@ -35,9 +35,9 @@ _WORTH_DB = 0.05  # less of an effect is none
 class Calibrated:
     """A float graph ready to be quantized: its units and the range of each value that they read or write.
 
-    model: equalised and bias-corrected where that was kept. seen: what the values were. exact: the original's
-    outputs on the first samples. effects: what was tried, in order -> SQNR in dB of all units on integers.
-    notes: what the user should know.
+    model: equalised where that was kept. correct: whether biases are, of what gets integers. seen: what the
+    values were. exact: the original's outputs on the first samples. effects: what was tried, in order -> SQNR
+    in dB of all units on integers. notes: what the user should know.
     """
 
     model: ir.Model
@@ -48,7 +48,7 @@ class Calibrated:
     exact: list[Outputs]
     effects: dict[str, float] = field(default_factory=dict)
     equalized: list[str] = field(default_factory=list)
-    corrected: int = 0
+    correct: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,12 +56,24 @@ class Calibrated:
         """What may run on integers."""
         return find_units(self.model.graph)
 
+    def prepared(self, chosen: Collection[str]) -> tuple[ir.Model, int]:
+        """The float graph in which units of these names get integers next: a copy with their biases
+        corrected, if that is wanted, and the number of biases; those of layers that stay f32 are left
+        alone."""
+        if not self.correct:
+            return self.model, 0
+        model = copied(self.model)
+        return model, correct_biases(
+            model.graph, [unit for unit in find_units(model.graph) if unit.name in chosen], self.seen
+        )
+
 
 @dataclass
 class Quantized:
     """A quantized model in QDQ form.
 
     trial: the graph and its points. chosen: units on integers; kept: those in f32, each with its reason.
+    corrected: the number of biases that were.
     path: the file, if one was written.
     """
 
@@ -69,6 +81,7 @@ class Quantized:
     trial: Trial
     chosen: list[str]
     kept: dict[str, str]
+    corrected: int = 0
     path: Path | None = None
 
     @property
@@ -157,11 +170,13 @@ def quantize_all(calibrated: Calibrated, keep: Collection[str] = ()) -> Quantize
 def quantize_units(calibrated: Calibrated, chosen: Sequence[str], reasons: Mapping[str, str]) -> Quantized:
     """Just these units on integers; reasons: why the others are not. Notes in the model how it was made."""
     units = calibrated.units
-    trial, left = run_on_integers(calibrated.model, units, chosen, calibrated.ranges)
+    left = run_on_integers(calibrated.model, units, chosen, calibrated.ranges)[1]
     chosen = [name for name in chosen if name not in left]
+    model, corrected = calibrated.prepared(chosen)
+    trial = try_integers(model, find_units(model.graph), chosen, calibrated.ranges)
     kept = {**{name: f"has no form on integers: {why}" for name, why in left.items()}, **reasons}
-    note(trial.model, provenance(calibrated, len(chosen), len(units)))
-    return Quantized(calibrated, trial, chosen, kept)
+    note(trial.model, provenance(calibrated, corrected, len(chosen), len(units)))
+    return Quantized(calibrated, trial, chosen, kept, corrected)
 
 
 def trailing(model: ir.Model, units: Sequence[Unit], off: Collection[str]) -> dict[str, str]:
@@ -190,11 +205,11 @@ def _readers(value: ir.Value, units: Sequence[Unit]) -> list[str]:
     return found
 
 
-def provenance(calibrated: Calibrated, integers: int, units: int) -> dict[str, str]:
+def provenance(calibrated: Calibrated, corrected: int, integers: int, units: int) -> dict[str, str]:
     """Facts for the model's metadata, which packages keep."""
     data = calibrated.data
     done = [f"{len(calibrated.equalized)} pairs of layers equalised"] if calibrated.equalized else []
-    done += [f"{calibrated.corrected} biases corrected"] if calibrated.corrected else []
+    done += [f"{corrected} biases corrected"] if corrected else []
     return {
         "quantization": f"post-training by tiercast {__version__}, s8: "
         f"{integers} of {units} units on integers",
@@ -263,13 +278,9 @@ def _equalized(base: Calibrated) -> Calibrated | None:
 
 
 def _corrected(base: Calibrated) -> Calibrated | None:
-    model = copied(base.model)
-    changed = correct_biases(model.graph, find_units(model.graph), base.seen)
-    if not changed:
-        return None
-    return Calibrated(
-        model, base.data, base.method, base.ranges, base.seen, base.exact, {}, base.equalized, changed
-    )
+    made = Calibrated(base.model, base.data, base.method, base.ranges, base.seen, base.exact)
+    made.equalized, made.correct = base.equalized, True
+    return made if made.prepared([unit.name for unit in made.units])[1] else None
 
 
 def _better(base: Calibrated, other: Calibrated | None, name: str, wanted: bool | None) -> Calibrated:

@@ -17,7 +17,7 @@ def quantization_facts(done: Quantized, islands: Sequence[Island], unit: str | N
         "calibration": {"source": data.source, "samples": len(data.batches), "sha256": data.sha256},
         "sqnr_db": {name: round(quality, 2) for name, quality in calibrated.effects.items()},
         "equalized": calibrated.equalized,
-        "biases_corrected": calibrated.corrected,
+        "biases_corrected": done.corrected,
         "units": [
             {
                 "name": unit_.name,

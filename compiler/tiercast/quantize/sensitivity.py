@@ -20,6 +20,6 @@ def measure_noise(calibrated: Calibrated, layers: Sequence[Layer]) -> None:
     batches, exact = calibrated.data.batches[:_SAMPLES], calibrated.exact[:_SAMPLES]
     for at, layer in enumerate(layers):
         report_progress(f"sensitivity of layer {at + 1} of {len(layers)}: {layer.name}")
-        model = copied(calibrated.model)
+        model = copied(calibrated.prepared(layer.names)[0])
         insert_quantization(model, layer.names, calibrated.ranges)
         layer.noise = noise_to_signal(exact, outputs_of(model, batches))

@@ -6,7 +6,10 @@ changes; noise of layers adds up (measured apart, which is pessimistic: errors p
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,13 +90,14 @@ class Problem:
             constraints.append(
                 optimize.LinearConstraint([row], -np.inf, weight_bytes / max(all_f32, 1) - 1.0)
             )
-        found = optimize.milp(
-            np.array([*gain, *self._costs]) / total,
-            constraints=constraints,
-            integrality=np.array([1] * count + [0] * extra),
-            bounds=optimize.Bounds(0, upper),
-            options={"time_limit": _TIME_LIMIT_S, "mip_rel_gap": _GAP},
-        )
+        with _quiet():
+            found = optimize.milp(
+                np.array([*gain, *self._costs]) / total,
+                constraints=constraints,
+                integrality=np.array([1] * count + [0] * extra),
+                bounds=optimize.Bounds(0, upper),
+                options={"time_limit": _TIME_LIMIT_S, "mip_rel_gap": _GAP},
+            )
         if found.x is None:
             return None
         return self.choice([bool(value > 0.5) for value in found.x[:count]])
@@ -179,6 +183,22 @@ def _crossing(border: Border, integers: Sequence[bool]) -> float:
         return border.quantize_cost if any(reading) else 0.0
     in_f32 = border.floats or not all(reading)
     return border.dequantize_cost if in_f32 and (any(reading) or not border.sums) else 0.0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """HiGHS 1.12 prints stray lines from C++ to standard output, which is the command's result: they go
+    nowhere."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _scipy() -> Any:
