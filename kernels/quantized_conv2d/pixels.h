@@ -1,5 +1,6 @@
-// quantized_conv2d on NEON: blocks of pixels, each a row of bytes, meet all panels of weights. Rows of a 1x1 convolution are x itself;
-// other pixels' taps are gathered into scratch. Where dot products want quads several times (DOT_COPIES), blocks are that much smaller.
+// quantized_conv2d on NEON: blocks of pixels, each a row of bytes, meet all panels of weights. Rows of a 1x1 convolution are x itself, and
+// so are, in pieces, those of pixels whose taps all lie inside the image; other pixels' taps are gathered into scratch. Where dot products
+// want rows prepared (simd/dot_<isa>.h), all of a block's stand prepared in scratch.
 #ifndef TIERCAST_QUANTIZED_CONV2D_PIXELS_H_
 #define TIERCAST_QUANTIZED_CONV2D_PIXELS_H_
 
@@ -13,12 +14,14 @@ enum { LINES = 16, PIECES = 64 };  // kernel rows whose addresses are kept; piec
 struct QPlan {
   QConv v;
   bool direct;     // pixels of x are rows
+  bool prepared;   // rows are prepared
   int64_t pieces;  // of rows that are not gathered; 0: all are
   int64_t piece;   // quads of one
   int64_t at[PIECES];
   int64_t x_step;  // of direct: bytes between pixels
   int64_t y_step;  // elements between pixels of y; 0: not the same everywhere
   int64_t row;     // bytes of a row in scratch
+  int64_t panel;   // bytes of a prepared panel, behind the rows; one gathered row stands behind that
   int64_t block;   // pixels
   int64_t blocks, panels, splits;
   const int8_t* end;  // behind x's last byte
@@ -42,7 +45,7 @@ inline void set_pieces(QPlan& plan) {
   const tc_quantized_conv2d_params* p = v.p;
   const bool joined = p->kernel[1] == 1 || (p->dilations[1] == 1 && v.x->strides[2] == v.c);
   const int64_t across = joined ? 1 : p->kernel[1], bytes = joined ? p->kernel[1] * v.c : v.c;
-  if (DOT_COPIES != 1 || plan.direct || bytes % 4 != 0 || bytes < 16 || p->kernel[0] > PIECES || across * p->kernel[0] > PIECES) return;
+  if (plan.prepared || plan.direct || bytes % 4 != 0 || bytes < 16 || p->kernel[0] > PIECES || across * p->kernel[0] > PIECES) return;
   plan.piece = bytes / 4;
   for (int64_t ky = 0; ky < p->kernel[0]; ++ky) {
     for (int64_t kx = 0; kx < across; ++kx) {
@@ -64,6 +67,20 @@ inline void inside_of(const QPlan& plan, int64_t oy, int64_t* first, int64_t* la
   if (plan.pieces == 0 || !rows || *first >= *last) *first = *last = v.ow;  // none
 }
 
+// How rows stand in scratch; within what `block` gathered pixels take.
+inline void set_preparation(QPlan& plan) {
+  const QConv& v = plan.v;
+  // Preparing a row costs about as much as it spares on a dozen columns, and gathering it before on another dozen.
+  const bool pays = plan.y_step > 0 && v.p->panel <= 8 && v.p->granule >= 4 && v.oc >= (plan.direct ? 12 : 24) && v.pixels >= DOT_GROUP;
+  plan.prepared = DOT_PREPARES == DOT_ALWAYS || (DOT_PREPARES == DOT_WHERE_IT_PAYS && pays);
+  plan.row = v.pitch;
+  plan.block = v.p->block;
+  if (!plan.prepared) return;
+  plan.row = prepared_row_bytes(v.quads);
+  plan.panel = prepared_panel_bytes(v.quads);
+  plan.block = ((v.p->block - 1) * v.pitch - plan.panel) / plan.row / DOT_GROUP * DOT_GROUP;
+}
+
 inline QPlan qplan_of(const tc_call* call) {
   QPlan plan = {};
   plan.v = qconv_of(call);
@@ -74,10 +91,8 @@ inline QPlan qplan_of(const tc_call* call) {
   const bool whole =
       p->kernel[0] == 1 && p->kernel[1] == 1 && p->strides[0] == 1 && p->strides[1] == 1 && p->pads[0] == 0 && p->pads[1] == 0;
   plan.direct = whole && v.oh == v.h && v.ow == v.w && plan.x_step > 0 && v.c % 4 == 0;
+  set_preparation(plan);
   set_pieces(plan);
-  plan.row = DOT_COPIES == 1 ? v.pitch : v.quads * 4 * DOT_COPIES;
-  // One gathered pixel stands behind the copies.
-  plan.block = DOT_COPIES == 1 ? p->block : (p->block - 1) / DOT_COPIES / 4 * 4;
   plan.blocks = (v.pixels + plan.block - 1) / plan.block;
   plan.panels = panel_count(v.padded, p->panel);
   // Fewer than 8 items leave threads idle: split the columns too.
@@ -101,22 +116,6 @@ TC_INLINE void copy_taps(int8_t* to, const int8_t* from, int64_t n, const int8_t
 TC_INLINE void fill_taps(int8_t* to, int64_t n, int8_t value) {
   const int8x16_t all = vdupq_n_s8(value);
   for (int64_t i = 0; i < n; i += 16) vst1q_s8(to + i, all);
-}
-
-// Every quad four times. Reads no byte behind the quads.
-TC_INLINE void copy_quads(int8_t* to, const int8_t* from, int64_t quads) {
-  for (; quads >= 4; quads -= 4, from += 16, to += 4 * DOT_QUAD) {
-    const int32x4_t four = vreinterpretq_s32_s8(vld1q_s8(from));
-    vst1q_s8(to, vreinterpretq_s8_s32(vdupq_lane_s32(vget_low_s32(four), 0)));
-    vst1q_s8(to + DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_low_s32(four), 1)));
-    vst1q_s8(to + 2 * DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_high_s32(four), 0)));
-    vst1q_s8(to + 3 * DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_high_s32(four), 1)));
-  }
-  for (; quads > 0; --quads, from += 4, to += DOT_QUAD) {
-    int32_t quad;
-    memcpy(&quad, from, 4);
-    vst1q_s8(to, vreinterpretq_s8_s32(vdupq_n_s32(quad)));
-  }
 }
 
 // Taps of one kernel row of image row `line` (NULL: outside); the first is column ix.
@@ -151,7 +150,7 @@ inline void gather_row(const QPlan& plan, int64_t n, int64_t oy, int64_t ox, int
   const bool few = inside && taps <= 16 && plan.end - lines[p->kernel[0] - 1] >= furthest;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t left = (ox + i) * p->strides[1] - p->pads[1];
-    int8_t* row = rows + (DOT_COPIES == 1 ? first + i : plan.block) * plan.row;
+    int8_t* row = plan.prepared ? rows + plan.block * plan.row + plan.panel : rows + (first + i) * plan.row;
     if (few && left >= 0 && left + reach < v.w) {
       const int64_t offset = left * v.x->strides[2];
       int8_t* to = row;
@@ -165,7 +164,7 @@ inline void gather_row(const QPlan& plan, int64_t n, int64_t oy, int64_t ox, int
         gather_taps(plan, iy < 0 || iy >= v.h ? nullptr : image + iy * v.x->strides[1], left, row + ky * taps);
       }
     }
-    if (DOT_COPIES != 1) copy_quads((int8_t*)row_at(rows, plan.row, first + i), row, v.quads);
+    if (plan.prepared) prepare_row(rows + prepared_at(plan.row, first + i), row, v.quads);
   }
 }
 
@@ -174,7 +173,7 @@ inline void gather_block(const QPlan& plan, int64_t start, int64_t count, int64_
   const QConv& v = plan.v;
   if (plan.direct) {
     const int8_t* x = (const int8_t*)v.x->data + start * plan.x_step + g * v.c;
-    for (int64_t i = 0; i < count; ++i) copy_quads((int8_t*)row_at(rows, plan.row, i), x + i * plan.x_step, v.quads);
+    for (int64_t i = 0; i < count; ++i) prepare_row(rows + prepared_at(plan.row, i), x + i * plan.x_step, v.quads);
     return;
   }
   for (int64_t done = 0; done < count;) {
@@ -199,11 +198,12 @@ struct Stretch {
 inline Stretch stretch_of(const QPlan& plan, const DotRows& block, int64_t start, int64_t done, int64_t left, int64_t g) {
   const QConv& v = plan.v;
   Stretch s = {left, block};
-  s.rows.first = row_at(block.first, block.pitch, done);
+  s.rows.first += plan.prepared ? prepared_at(block.pitch, done) : done * block.pitch;
   if (plan.y_step > 0 && plan.pieces == 0) return s;
   const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow;
   if (s.count > v.ow - ox) s.count = v.ow - ox;
-  if (DOT_COPIES != 1 && done % 4 != 0 && s.count > 4 - done % 4) s.count = 4 - done % 4;
+  const int64_t inside = done % DOT_GROUP;
+  if (plan.prepared && inside != 0 && s.count > DOT_GROUP - inside) s.count = DOT_GROUP - inside;
   int64_t first, last;
   inside_of(plan, line % v.oh, &first, &last);
   if (ox < first) {
@@ -212,13 +212,15 @@ inline Stretch stretch_of(const QPlan& plan, const DotRows& block, int64_t start
     if (s.count > last - ox) s.count = last - ox;
     const int64_t top = line % v.oh * v.p->strides[0] - v.p->pads[0], edge = ox * v.p->strides[1] - v.p->pads[1];
     const int8_t* image = (const int8_t*)v.x->data + line / v.oh * v.x->strides[0] + g * v.c;
-    s.rows = {image + top * v.x->strides[1] + edge * v.x->strides[2], v.p->strides[1] * v.x->strides[2], plan.piece, plan.pieces, plan.at};
+    s.rows = {
+        image + top * v.x->strides[1] + edge * v.x->strides[2], v.p->strides[1] * v.x->strides[2], plan.piece, plan.pieces, plan.at, false};
   }
   return s;
 }
 
 // The block's rows times panels [first, last) of group g.
-inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t start, int64_t count, int64_t g, int64_t first, int64_t last) {
+inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t start, int64_t count, int64_t g, int64_t first, int64_t last,
+                           int8_t* scratch) {
   const QConv& v = plan.v;
   const int64_t base = g * v.padded, pitch = plan.y_step > 0 ? plan.y_step : v.y->strides[2];
   for (int64_t panel = first; panel < last; ++panel) {
@@ -230,6 +232,11 @@ inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t star
     b.real = v.oc - column < b.width ? v.oc - column : b.width;
     b.bias = v.bias + base + column;
     b.scale = v.scale + base + column;
+    if (plan.panel > 0) {
+      int8_t* ready = scratch + plan.block * plan.row;
+      prepare_panel(ready, b.weight, v.quads, b.width);
+      b.weight = ready;
+    }
     for (int64_t done = 0; done < count;) {
       const Stretch s = stretch_of(plan, block, start, done, count - done, g);
       const int64_t pixel = start + done;
@@ -253,13 +260,13 @@ int64_t work(const tc_call* call) {
 void run(const tc_call* call, int64_t begin, int64_t end) {
   const QPlan plan = qplan_of(call);
   const QConv& v = plan.v;
-  const bool as_they_are = plan.direct && DOT_COPIES == 1;
+  const bool as_they_are = plan.direct && !plan.prepared;
   for (int64_t item = begin, gathered = -1; item < end; ++item) {
     const int64_t split = item % plan.splits, outer = item / plan.splits, g = outer % v.p->group;
     const int64_t start = outer / v.p->group * plan.block;
     const int64_t count = v.pixels - start < plan.block ? v.pixels - start : plan.block;
     const int64_t whole = 0;
-    DotRows rows = {(const int8_t*)call->scratch, plan.row, v.quads, 1, &whole};
+    DotRows rows = {(const int8_t*)call->scratch, plan.row, v.quads, 1, &whole, plan.prepared};
     if (as_they_are) {
       rows.first = (const int8_t*)v.x->data + start * plan.x_step + g * v.c;
       rows.pitch = plan.x_step;
@@ -267,7 +274,8 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
       gather_block(plan, start, count, g, (int8_t*)call->scratch);
       gathered = outer;
     }
-    multiply_block(plan, rows, start, count, g, split * plan.panels / plan.splits, (split + 1) * plan.panels / plan.splits);
+    multiply_block(plan, rows, start, count, g, split * plan.panels / plan.splits, (split + 1) * plan.panels / plan.splits,
+                   (int8_t*)call->scratch);
   }
 }
 

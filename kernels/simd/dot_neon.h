@@ -6,12 +6,33 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "simd/kernel_row.h"
+#include "simd/dot_forms.h"
 
 namespace {
 
-// Rows hold each quad four times, so that a vector of it meets four columns. They stand in fours: quad q of row i at (4 q + i) * 16.
-enum { DOT_COPIES = 4, DOT_QUAD = 64, DOT_ROW = 16 };
+// Rows are prepared: they hold each quad four times, so that a vector of it meets four columns, and stand in fours: quad q of row i of a
+// four at (4 q + i) * 16.
+enum { DOT_PREPARES = DOT_ALWAYS, DOT_GROUP = 4, DOT_QUAD = 64, DOT_ROW = 16 };
+TC_INLINE int64_t prepared_row_bytes(int64_t quads) { return quads * 16; }
+
+// Reads no byte behind the quads.
+TC_INLINE void prepare_row(int8_t* to, const int8_t* from, int64_t quads) {
+  for (; quads >= 4; quads -= 4, from += 16, to += 4 * DOT_QUAD) {
+    const int32x4_t four = vreinterpretq_s32_s8(vld1q_s8(from));
+    vst1q_s8(to, vreinterpretq_s8_s32(vdupq_lane_s32(vget_low_s32(four), 0)));
+    vst1q_s8(to + DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_low_s32(four), 1)));
+    vst1q_s8(to + 2 * DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_high_s32(four), 0)));
+    vst1q_s8(to + 3 * DOT_QUAD, vreinterpretq_s8_s32(vdupq_lane_s32(vget_high_s32(four), 1)));
+  }
+  for (; quads > 0; --quads, from += 4, to += DOT_QUAD) {
+    int32_t quad;
+    memcpy(&quad, from, 4);
+    vst1q_s8(to, vreinterpretq_s8_s32(vdupq_n_s32(quad)));
+  }
+}
+
+TC_INLINE int64_t prepared_panel_bytes(int64_t) { return 0; }
+TC_INLINE void prepare_panel(int8_t*, const int8_t*, int64_t, int32_t) {}
 
 // Two quads of NV vectors of columns and MR rows; low and high have two partial sums of each column.
 template <bool SMALL, int MR, int NV>
@@ -58,7 +79,8 @@ TC_INLINE void dot_one(int32x4_t (&low)[MR][NV], int32x4_t (&high)[MR][NV], cons
 
 // Sums of MR rows times 4 NV columns.
 template <int MR, int NV>
-struct DotSums {
+struct PreparedSums {
+  enum { PREPARED = 1 };
   int32x4_t low[MR][NV], high[MR][NV];
 
   TC_INLINE void start(const int32_t* bias) {
@@ -101,6 +123,9 @@ struct DotSums {
 #endif
   }
 };
+
+template <int MR, int NV>
+using DotSums = PreparedSums<MR, NV>;
 
 }  // namespace
 

@@ -5,11 +5,15 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "simd/kernel_row.h"
+#include "simd/dot_forms.h"
 
 namespace {
 
-enum { DOT_COPIES = 1, DOT_QUAD = 4 };  // rows hold each quad once
+enum { DOT_PREPARES = DOT_NEVER, DOT_GROUP = 1, DOT_QUAD = 4, DOT_ROW = 0 };
+TC_INLINE int64_t prepared_row_bytes(int64_t) { return 0; }
+TC_INLINE void prepare_row(int8_t*, const int8_t*, int64_t) {}
+TC_INLINE int64_t prepared_panel_bytes(int64_t) { return 0; }
+TC_INLINE void prepare_panel(int8_t*, const int8_t*, int64_t, int32_t) {}
 
 // Quad LANE of MR rows times NV vectors of columns.
 template <int LANE, int MR, int NV>
@@ -25,6 +29,7 @@ TC_INLINE void dot_lane(int32x4_t (&acc)[MR][NV], const int8x16_t (&row)[MR], co
 // Sums of MR rows times 4 NV columns.
 template <int MR, int NV>
 struct DotSums {
+  enum { PREPARED = 0 };
   int32x4_t acc[MR][NV];
 
   TC_INLINE void start(const int32_t* bias) {
@@ -74,6 +79,9 @@ struct DotSums {
   // Of row i, columns 4j..4j+3.
   TC_INLINE int32x4_t sum(int i, int j) const { return acc[i][j]; }
 };
+
+template <int MR, int NV>
+using PreparedSums = DotSums<MR, NV>;
 
 }  // namespace
 
