@@ -70,8 +70,9 @@ inline void inside_of(const QPlan& plan, int64_t oy, int64_t* first, int64_t* la
 // How rows stand in scratch; within what `block` gathered pixels take.
 inline void set_preparation(QPlan& plan) {
   const QConv& v = plan.v;
-  // Preparing a row costs about as much as it spares on a dozen columns, and gathering it before on another dozen.
-  const bool pays = plan.y_step > 0 && v.p->panel <= 8 && v.p->granule >= 4 && v.oc >= (plan.direct ? 12 : 24) && v.pixels >= DOT_GROUP;
+  // Instructions that prepared rows spare, about 3 for 16 taps and 8 columns, against those that make them, gathered before or not.
+  const int64_t spared = v.oc * v.k, made = plan.direct ? 16 * v.k + 1000 : 32 * v.k + 2200;
+  const bool pays = plan.y_step > 0 && v.p->panel <= 8 && v.p->granule >= 4 && spared > made && v.pixels >= DOT_GROUP;
   plan.prepared = DOT_PREPARES == DOT_ALWAYS || (DOT_PREPARES == DOT_WHERE_IT_PAYS && pays);
   plan.row = v.pitch;
   plan.block = v.p->block;

@@ -68,7 +68,17 @@ inline void fill_quad(const Block& b, const Planes& s, const int8_t* image, int6
   }
   int8_t *to = s.data + q * 4 * s.plane, *stop = to + v.span * 16;
   for (int64_t i = 0; i < before && to < stop; ++i, to += 16) put_column(to, s.plane, border, border, border, border);
-  if (b.n == QDW_LANES) {
+  if (b.n == QDW_LANES && step[0] == pitch && step[1] == pitch && step[2] == pitch && step[3] == pitch) {
+    const int8_t* at = from[0];
+    int64_t below[3];
+    for (int i = 0; i < 3; ++i) {
+      below[i] = from[i + 1] - at;
+      __asm__("" : "+r"(below[i]));  // or each row gets an address that is added up
+    }
+    for (; to < stop && ix < v.w; ++ix, to += 16, at += pitch) {
+      put_column(to, s.plane, vld1q_s8(at), vld1q_s8(at + below[0]), vld1q_s8(at + below[1]), vld1q_s8(at + below[2]));
+    }
+  } else if (b.n == QDW_LANES) {
 #pragma clang loop unroll_count(2)
     for (; to < stop && ix < v.w; ++ix, to += 16) {
       put_column(to, s.plane, vld1q_s8(from[0]), vld1q_s8(from[1]), vld1q_s8(from[2]), vld1q_s8(from[3]));
@@ -153,9 +163,11 @@ template <int KW, bool WHOLE>
 TC_NOINLINE void dot_row(const QDepthwise& v, const Planes s, const Ending e, const int8_t* weight, int8_t* y, int64_t n) {
   const int64_t pitch = v.y->strides[2];
   const int8_t* x = s.data;
+  int8_t* const first = y;
   int64_t left = v.ow;
   for (; left >= 4; left -= 4, x += 64, y += 4 * pitch) dot_pixels<KW, 4, WHOLE>(v, s, e, weight, x, y, pitch, n);
   for (; left > 0; --left, x += 16, y += pitch) dot_pixels<KW, 1, WHOLE>(v, s, e, weight, x, y, pitch, n);
+  if (limited(v.to)) limit_rows(first, pitch, v.ow, n, v.to);
 }
 
 // A row of sums, or of reals.

@@ -151,7 +151,7 @@ TC_INLINE Ending ending_of(const Block& b, const Narrowing& to) { return {b.v->b
 TC_INLINE int8x16_t narrowed_pixel(const Ending& e, const int32x4_t (&part)[4]) {
   const int16x8_t low = halved(scaled_four(part[0], vld1q_f32(e.scale)), scaled_four(part[1], vld1q_f32(e.scale + 4)), e.to);
   const int16x8_t high = halved(scaled_four(part[2], vld1q_f32(e.scale + 8)), scaled_four(part[3], vld1q_f32(e.scale + 12)), e.to);
-  return narrowed(low, high, e.to);
+  return narrowed(low, high);
 }
 
 // What a block has of a pixel.
@@ -169,6 +169,7 @@ TC_INLINE void store_pixel(const Block& b, int64_t at, const Sums& s, const Narr
   } else {
     put_some(y, bytes, b.n);
   }
+  if (limited(b.v->to)) limit_rows(y, 0, 1, b.n, b.v->to);
 }
 
 // U outputs of a 3x3 filter, columns side by side, STRIDE of them between outputs; two products fit into s16.
@@ -223,6 +224,7 @@ TC_NOINLINE void filter_row_three(const Block b, int64_t top, int64_t at, const 
     filter_three<STRIDE, 2, WHOLE>(e, first, second, third, w, y, pitch, b.n);
   }
   if (left > 0) filter_three<STRIDE, 1, WHOLE>(e, first, second, third, w, y, pitch, b.n);
+  if (limited(v.to)) limit_rows((int8_t*)v.y->data + at, pitch, v.ow, b.n, v.to);
 }
 
 // U outputs of any filter.

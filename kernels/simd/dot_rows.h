@@ -59,7 +59,7 @@ template <int MR, int NV, class Sums>
 TC_INLINE int8x16_t two_rows(const Sums& sums, int i, const DotEnding& e) {
   const int next = i + 1 < MR ? i + 1 : i;
   return narrowed(halved(scaled_four(sums.sum(i, 0), e.scale[0]), scaled_four(sums.sum(i, NV - 1), e.scale[1]), e.to),
-                  halved(scaled_four(sums.sum(next, 0), e.scale[0]), scaled_four(sums.sum(next, NV - 1), e.scale[1]), e.to), e.to);
+                  halved(scaled_four(sums.sum(next, 0), e.scale[0]), scaled_four(sums.sum(next, NV - 1), e.scale[1]), e.to));
 }
 
 template <int MR, int NV, class Sums>
@@ -138,6 +138,7 @@ TC_NOINLINE void whole_panel(DotRows a, int64_t rows, DotPanel b, const DotOut& 
   } else {
     whole_rows<Sums, TC_MR, 1>(a, 0, rows, b, e);
   }
+  if (limited(out.to)) limit_rows(e.y, e.pitch, rows, b.width, out.to);
 }
 
 template <template <int, int> class Sums>

@@ -12,12 +12,9 @@ namespace {
 // What results of a call have in common.
 struct Narrowing {
   int16x8_t zero;
-  int8x16_t least, most;
 };
 
-TC_INLINE Narrowing narrowing_of(const Limits& to) {
-  return {vdupq_n_s16((int16_t)to.zero), vdupq_n_s8((int8_t)to.low), vdupq_n_s8((int8_t)to.high)};
-}
+TC_INLINE Narrowing narrowing_of(const Limits& to) { return {vdupq_n_s16((int16_t)to.zero)}; }
 
 // The nearest integers, halves to even; what s32 does not hold ends at its bounds.
 TC_INLINE int32x4_t nearest(float32x4_t x) {
@@ -41,14 +38,27 @@ TC_INLINE int16x8_t halved(int32x4_t first, int32x4_t second, const Narrowing& t
 #endif
 }
 
-// s8 of sixteen such, within the limits.
-TC_INLINE int8x16_t narrowed(int16x8_t first, int16x8_t second, const Narrowing& to) {
+// s8 of sixteen such; limits other than s8's own are the caller's (`within_limits`).
+TC_INLINE int8x16_t narrowed(int16x8_t first, int16x8_t second) {
 #if defined(__aarch64__)
   const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(first), second);
 #else
   const int8x16_t bytes = vcombine_s8(vqmovn_s16(first), vqmovn_s16(second));
 #endif
-  return vminq_s8(vmaxq_s8(bytes, to.least), to.most);
+  return bytes;
+}
+
+// Most results are limited by s8 alone: those of others are brought within their limits once they are stored.
+TC_INLINE bool limited(const Limits& to) { return to.low > -128 || to.high < 127; }
+
+// `rows` times n bytes, `pitch` apart.
+TC_NOINLINE void limit_rows(int8_t* y, int64_t pitch, int64_t rows, int64_t n, const Limits& to) {
+  const int8x8_t least = vdup_n_s8((int8_t)to.low), most = vdup_n_s8((int8_t)to.high);
+  for (int64_t row = 0; row < rows; ++row, y += pitch) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) vst1_s8(y + i, vmin_s8(vmax_s8(vld1_s8(y + i), least), most));
+    for (; i < n; ++i) y[i] = (int8_t)(y[i] < to.low ? to.low : y[i] > to.high ? to.high : y[i]);
+  }
 }
 
 }  // namespace
