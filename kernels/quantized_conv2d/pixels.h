@@ -1,6 +1,7 @@
 // quantized_conv2d on NEON: blocks of pixels, each a row of bytes, meet all panels of weights. Rows of a 1x1 convolution are x itself, and
 // so are, in pieces, those of pixels whose taps all lie inside the image; other pixels' taps are gathered into scratch. Where dot products
-// want rows prepared (simd/dot_<isa>.h), all of a block's stand prepared in scratch.
+// want rows prepared (simd/dot_<isa>.h), all of a block's stand prepared in scratch; or lines of what their taps read stand there, spread,
+// which they are pieces of.
 #ifndef TIERCAST_QUANTIZED_CONV2D_PIXELS_H_
 #define TIERCAST_QUANTIZED_CONV2D_PIXELS_H_
 
@@ -15,6 +16,8 @@ struct QPlan {
   QConv v;
   bool direct;     // pixels of x are rows
   bool prepared;   // rows are prepared
+  int64_t patch;   // pixels of an output row whose taps' lines fit into scratch, spread; 0: they are not spread
+  int64_t line;    // then: bytes of such a line
   int64_t pieces;  // of rows that are not gathered; 0: all are
   int64_t piece;   // quads of one
   int64_t at[PIECES];
@@ -82,6 +85,28 @@ inline void set_preparation(QPlan& plan) {
   plan.block = ((v.p->block - 1) * v.pitch - plan.panel) / plan.row / DOT_GROUP * DOT_GROUP;
 }
 
+// Lines of which several taps read each pixel are spread instead of rows prepared, if enough of them fit into what `block` pixels take.
+inline void set_patch(QPlan& plan) {
+  const QConv& v = plan.v;
+  const tc_quantized_conv2d_params* p = v.p;
+  const int64_t taps = (int64_t)p->kernel[0] * p->kernel[1], reach = (int64_t)(p->kernel[1] - 1) * p->dilations[1];
+  const int64_t across = p->dilations[1] == 1 ? 1 : p->kernel[1];
+  if (DOT_PREPARES != DOT_ALWAYS || v.c % 4 != 0 || taps <= (int64_t)p->strides[0] * p->strides[1] || across * p->kernel[0] > PIECES)
+    return;
+  const int64_t columns = p->block * v.pitch / (p->kernel[0] * v.c * 4);
+  const int64_t fit = columns <= reach ? 0 : (columns - reach - 1) / p->strides[1] + 1;
+  plan.patch = fit < 4 ? 0 : fit < v.ow ? fit / 4 * 4 : v.ow;
+  if (plan.patch == 0) return;
+  plan.prepared = false;
+  plan.block = p->block;
+  plan.row = plan.panel = 0;
+  plan.line = ((plan.patch - 1) * p->strides[1] + reach + 1) * v.c * 4;
+  plan.piece = across == 1 ? p->kernel[1] * v.c / 4 : v.c / 4;
+  for (int64_t ky = 0; ky < p->kernel[0]; ++ky) {
+    for (int64_t kx = 0; kx < across; ++kx) plan.at[plan.pieces++] = ky * plan.line + kx * p->dilations[1] * v.c * 4;
+  }
+}
+
 inline QPlan qplan_of(const tc_call* call) {
   QPlan plan = {};
   plan.v = qconv_of(call);
@@ -93,7 +118,8 @@ inline QPlan qplan_of(const tc_call* call) {
       p->kernel[0] == 1 && p->kernel[1] == 1 && p->strides[0] == 1 && p->strides[1] == 1 && p->pads[0] == 0 && p->pads[1] == 0;
   plan.direct = whole && v.oh == v.h && v.ow == v.w && plan.x_step > 0 && v.c % 4 == 0;
   set_preparation(plan);
-  set_pieces(plan);
+  set_patch(plan);
+  if (plan.patch == 0) set_pieces(plan);
   plan.blocks = (v.pixels + plan.block - 1) / plan.block;
   plan.panels = panel_count(v.padded, p->panel);
   // Fewer than 8 items leave threads idle: split the columns too.
@@ -213,26 +239,45 @@ inline Stretch stretch_of(const QPlan& plan, const DotRows& block, int64_t start
     if (s.count > last - ox) s.count = last - ox;
     const int64_t top = line % v.oh * v.p->strides[0] - v.p->pads[0], edge = ox * v.p->strides[1] - v.p->pads[1];
     const int8_t* image = (const int8_t*)v.x->data + line / v.oh * v.x->strides[0] + g * v.c;
-    s.rows = {
-        image + top * v.x->strides[1] + edge * v.x->strides[2], v.p->strides[1] * v.x->strides[2], plan.piece, plan.pieces, plan.at, false};
+    s.rows = {image + top * v.x->strides[1] + edge * v.x->strides[2],
+              v.p->strides[1] * v.x->strides[2],
+              plan.piece,
+              plan.pieces,
+              plan.at,
+              DOT_PLAIN};
   }
   return s;
+}
+
+// Panel number `index` of group g and its first column.
+inline DotPanel panel_at(const QPlan& plan, int64_t g, int64_t index, int64_t* column) {
+  const QConv& v = plan.v;
+  *column = panel_start(index, v.padded, v.p->panel);
+  const int64_t at = g * v.padded + *column;
+  DotPanel b = {};
+  b.weight = v.weight + at * v.quads * 4;
+  b.width = panel_width(*column, v.padded, v.p->panel);
+  b.small = v.p->small != 0;
+  b.real = v.oc - *column < b.width ? v.oc - *column : b.width;
+  b.bias = v.bias + at;
+  b.scale = v.scale + at;
+  return b;
+}
+
+// Element of y's pixel number `pixel`.
+inline int64_t pixel_at(const QConv& v, int64_t pixel) {
+  const int64_t line = pixel / v.ow;
+  return line / v.oh * v.y->strides[0] + line % v.oh * v.y->strides[1] + pixel % v.ow * v.y->strides[2];
 }
 
 // The block's rows times panels [first, last) of group g.
 inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t start, int64_t count, int64_t g, int64_t first, int64_t last,
                            int8_t* scratch) {
   const QConv& v = plan.v;
-  const int64_t base = g * v.padded, pitch = plan.y_step > 0 ? plan.y_step : v.y->strides[2];
+  const int64_t pitch = plan.y_step > 0 ? plan.y_step : v.y->strides[2];
   for (int64_t panel = first; panel < last; ++panel) {
-    const int64_t column = panel_start(panel, v.padded, v.p->panel);
-    DotPanel b = {};
-    b.weight = v.weight + (base + column) * v.quads * 4;
-    b.width = panel_width(column, v.padded, v.p->panel);
-    b.small = v.p->small != 0;
-    b.real = v.oc - column < b.width ? v.oc - column : b.width;
-    b.bias = v.bias + base + column;
-    b.scale = v.scale + base + column;
+    int64_t column;
+    DotPanel b = panel_at(plan, g, panel, &column);
     if (plan.panel > 0) {
       int8_t* ready = scratch + plan.block * plan.row;
       prepare_panel(ready, b.weight, v.quads, b.width);
@@ -240,15 +285,54 @@ inline void multiply_block(const QPlan& plan, const DotRows& block, int64_t star
     }
     for (int64_t done = 0; done < count;) {
       const Stretch s = stretch_of(plan, block, start, done, count - done, g);
-      const int64_t pixel = start + done;
-      int64_t at = pixel * pitch;
-      if (plan.y_step == 0) {
-        const int64_t line = pixel / v.ow;
-        at = line / v.oh * v.y->strides[0] + line % v.oh * v.y->strides[1] + pixel % v.ow * pitch;
-      }
+      const int64_t at = plan.y_step > 0 ? (start + done) * pitch : pixel_at(v, start + done);
       dot_rows(s.rows, s.count, b, {v.y, at + g * v.oc + column, pitch, v.to});
       done += s.count;
     }
+  }
+}
+
+// What the taps of `count` pixels of output row oy, from ox on, read: lines of scratch, borders filled in.
+inline void spread_lines(const QPlan& plan, int64_t n, int64_t oy, int64_t ox, int64_t count, int64_t g, int8_t* to) {
+  const QConv& v = plan.v;
+  const tc_quantized_conv2d_params* p = v.p;
+  const int8_t* image = (const int8_t*)v.x->data + n * v.x->strides[0] + g * v.c;
+  const int64_t left = ox * p->strides[1] - p->pads[1], pixel = v.c * 4;
+  const int64_t columns = (count - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1] + 1;
+  for (int64_t ky = 0; ky < p->kernel[0]; ++ky) {
+    const int64_t iy = oy * p->strides[0] - p->pads[0] + ky * p->dilations[0];
+    int8_t* at = to + ky * plan.line;
+    const bool inside = iy >= 0 && iy < v.h && left < v.w && left + columns > 0;
+    const int64_t before = !inside ? columns : left < 0 ? -left : 0, end = left + columns < v.w ? left + columns : v.w;
+    fill_taps(at, before * pixel, (int8_t)p->x_zero);
+    if (!inside) continue;
+    at += before * pixel;
+    const int64_t from = left + before;
+    const int8_t* x = image + iy * v.x->strides[1] + from * v.x->strides[2];
+    if (v.x->strides[2] == v.c) {
+      spread_quads(at, x, (end - from) * v.c / 4);
+    } else {
+      for (int64_t i = 0; i < end - from; ++i) spread_quads(at + i * pixel, x + i * v.x->strides[2], v.c / 4);
+    }
+    fill_taps(at + (end - from) * pixel, (left + columns - end) * pixel, (int8_t)p->x_zero);
+  }
+}
+
+// Pixels [start, start + count) times panels [first, last) of group g, a stretch of an output row after the other.
+inline void multiply_patches(const QPlan& plan, int64_t start, int64_t count, int64_t g, int64_t first, int64_t last, int8_t* scratch) {
+  const QConv& v = plan.v;
+  const DotRows rows = {scratch, v.p->strides[1] * v.c * 4, plan.piece, plan.pieces, plan.at, DOT_SPREAD};
+  for (int64_t done = 0; done < count;) {
+    const int64_t pixel = start + done, ox = pixel % v.ow, line = pixel / v.ow;
+    int64_t run = v.ow - ox < plan.patch ? v.ow - ox : plan.patch;
+    if (run > count - done) run = count - done;
+    spread_lines(plan, line / v.oh, line % v.oh, ox, run, g, scratch);
+    for (int64_t panel = first; panel < last; ++panel) {
+      int64_t column;
+      const DotPanel b = panel_at(plan, g, panel, &column);
+      dot_rows(rows, run, b, {v.y, pixel_at(v, pixel) + g * v.oc + column, v.y->strides[2], v.to});
+    }
+    done += run;
   }
 }
 
@@ -266,8 +350,13 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
     const int64_t split = item % plan.splits, outer = item / plan.splits, g = outer % v.p->group;
     const int64_t start = outer / v.p->group * plan.block;
     const int64_t count = v.pixels - start < plan.block ? v.pixels - start : plan.block;
+    const int64_t first = split * plan.panels / plan.splits, last = (split + 1) * plan.panels / plan.splits;
+    if (plan.patch > 0) {
+      multiply_patches(plan, start, count, g, first, last, (int8_t*)call->scratch);
+      continue;
+    }
     const int64_t whole = 0;
-    DotRows rows = {(const int8_t*)call->scratch, plan.row, v.quads, 1, &whole, plan.prepared};
+    DotRows rows = {(const int8_t*)call->scratch, plan.row, v.quads, 1, &whole, plan.prepared ? DOT_PREPARED : DOT_PLAIN};
     if (as_they_are) {
       rows.first = (const int8_t*)v.x->data + start * plan.x_step + g * v.c;
       rows.pitch = plan.x_step;
@@ -275,8 +364,7 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
       gather_block(plan, start, count, g, (int8_t*)call->scratch);
       gathered = outer;
     }
-    multiply_block(plan, rows, start, count, g, split * plan.panels / plan.splits, (split + 1) * plan.panels / plan.splits,
-                   (int8_t*)call->scratch);
+    multiply_block(plan, rows, start, count, g, first, last, (int8_t*)call->scratch);
   }
 }
 

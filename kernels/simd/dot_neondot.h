@@ -29,7 +29,7 @@ TC_INLINE void dot_lane(int32x4_t (&acc)[MR][NV], const int8x16_t (&row)[MR], co
 // Sums of MR rows times 4 NV columns.
 template <int MR, int NV>
 struct DotSums {
-  enum { PREPARED = 0 };
+  enum { FORM = DOT_PLAIN };
   int32x4_t acc[MR][NV];
 
   TC_INLINE void start(const int32_t* bias) {
@@ -82,6 +82,10 @@ struct DotSums {
 
 template <int MR, int NV>
 using PreparedSums = DotSums<MR, NV>;
+
+template <int MR, int NV>
+using SpreadSums = DotSums<MR, NV>;
+TC_INLINE void spread_quads(int8_t*, const int8_t*, int64_t) {}
 
 }  // namespace
 

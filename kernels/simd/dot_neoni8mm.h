@@ -106,7 +106,7 @@ struct Blocks {
 // Sums of MR rows times 4 NV columns, both as they are.
 template <int MR, int NV>
 struct DotSums : Blocks<MR, NV> {
-  enum { PREPARED = 0, MP = (MR + 1) / 2 };
+  enum { FORM = DOT_PLAIN, MP = (MR + 1) / 2 };
   using Blocks<MR, NV>::blocks;
 
   // Rows of a, `pitch` bytes apart, times b [quads][4 NV][4].
@@ -155,7 +155,7 @@ struct DotSums : Blocks<MR, NV> {
 // The same of prepared rows and a prepared panel.
 template <int MR, int NV>
 struct PreparedSums : Blocks<MR, NV> {
-  enum { PREPARED = 1, MP = (MR + 1) / 2 };
+  enum { FORM = DOT_PREPARED, MP = (MR + 1) / 2 };
   using Blocks<MR, NV>::blocks;
 
   TC_INLINE void add(const int8_t* a, int64_t, const int8_t* b, int64_t quads, bool) {
@@ -176,6 +176,10 @@ struct PreparedSums : Blocks<MR, NV> {
     }
   }
 };
+
+template <int MR, int NV>
+using SpreadSums = DotSums<MR, NV>;
+TC_INLINE void spread_quads(int8_t*, const int8_t*, int64_t) {}
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // Rows of bytes times one packed panel of s8 weights on NEON: sums, bias, scale and store. simd/dot_<isa>.h has been included before: it
-// gives DotSums<MR, NV> of rows as they are, PreparedSums<MR, NV> of prepared ones, which stand in groups of DOT_GROUP rows, DOT_ROW bytes
-// apart in them, and DOT_PREPARES, which of both there are.
+// gives DotSums<MR, NV> of plain rows, SpreadSums<MR, NV> of spread and PreparedSums<MR, NV> of prepared ones, which stand in groups of
+// DOT_GROUP rows, DOT_ROW bytes apart in them, and DOT_PREPARES, which of both there are.
 #ifndef TIERCAST_SIMD_DOT_ROWS_H_
 #define TIERCAST_SIMD_DOT_ROWS_H_
 
@@ -14,7 +14,7 @@ struct DotRows {
   int64_t pitch;  // bytes of a row, or between rows
   int64_t quads, count;
   const int64_t* at;
-  bool prepared;
+  int form;
 };
 
 struct DotPanel {
@@ -38,7 +38,7 @@ TC_INLINE int64_t prepared_at(int64_t bytes, int64_t index) { return index / DOT
 template <class Sums>
 TC_INLINE void tile_sums(Sums& sums, const DotRows& a, int64_t row, const DotPanel& b, int columns) {
   sums.start(b.bias);
-  if constexpr (Sums::PREPARED != 0) {
+  if constexpr (Sums::FORM == DOT_PREPARED) {
     sums.add(a.first + prepared_at(a.pitch, row), a.pitch, b.weight, a.quads, b.small);
   } else {
     const int8_t *from = a.first + row * a.pitch, *weight = b.weight;
@@ -114,13 +114,14 @@ TC_INLINE void some_rows(const DotRows& a, int64_t row, int64_t rows, const DotP
 
 // Panels of other widths, which another instruction set's packing has.
 TC_NOINLINE void other_rows(const DotRows& a, int64_t rows, const DotPanel& b, const DotOut& out) {
+  const int64_t step = a.form == DOT_PLAIN ? 4 : a.form == DOT_SPREAD ? 16 : DOT_QUAD;
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t column = 0; column < b.real; ++column) {
       const int8_t* weight = b.weight + column * 4;
       int32_t sum = b.bias[column];
       for (int64_t s = 0; s < a.count; ++s) {
-        const int8_t* row = a.first + (DOT_PREPARES == DOT_ALWAYS ? prepared_at(a.pitch, i) : i * a.pitch) + a.at[s];
-        for (int64_t q = 0; q < a.quads; ++q, row += DOT_QUAD, weight += b.width * 4) {
+        const int8_t* row = a.first + (a.form == DOT_PREPARED ? prepared_at(a.pitch, i) : i * a.pitch) + a.at[s];
+        for (int64_t q = 0; q < a.quads; ++q, row += step, weight += b.width * 4) {
           for (int k = 0; k < 4; ++k) sum = wrapping_sum(sum, row[k] * weight[k]);
         }
       }
@@ -155,9 +156,11 @@ TC_NOINLINE void some_panel(DotRows a, int64_t rows, DotPanel b, const DotOut& o
 TC_INLINE void dot_rows(const DotRows& a, int64_t rows, const DotPanel& b, const DotOut& out) {
   if (b.width != 8 && b.width != 4) return other_rows(a, rows, b, out);
   const bool whole = b.real == b.width && out.y->dtype == TC_S8;
-  if (DOT_PREPARES != DOT_NEVER && a.prepared) {
+  if (DOT_PREPARES != DOT_NEVER && a.form == DOT_PREPARED) {
     whole ? whole_panel<PreparedSums>(a, rows, b, out) : some_panel<PreparedSums>(a, rows, b, out);
-  } else if (DOT_PREPARES != DOT_ALWAYS) {
+  } else if (DOT_PREPARES == DOT_ALWAYS) {
+    whole ? whole_panel<SpreadSums>(a, rows, b, out) : some_panel<SpreadSums>(a, rows, b, out);
+  } else {
     whole ? whole_panel<DotSums>(a, rows, b, out) : some_panel<DotSums>(a, rows, b, out);
   }
 }
