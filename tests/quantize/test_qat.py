@@ -280,7 +280,7 @@ def test_parts_can_stay_float() -> None:
 @pytest.mark.parametrize("kind", ["mse", "kl"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_distillation_is_zero_where_nothing_is_to_learn(kind: str, channels: int) -> None:
-    teacher = nn.Conv2d(3, channels, 1)
+    teacher = nn.Conv2d(3, channels, 1).eval()
     images = _images(2)
     taught = Distillation(teacher, kind=kind, temperature=2.0)
     outputs = teacher(images)
@@ -293,7 +293,7 @@ def test_distillation_is_zero_where_nothing_is_to_learn(kind: str, channels: int
 
 
 def test_kl_of_probabilities_is_kl_of_their_logits() -> None:
-    teacher = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Sigmoid())
+    teacher = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Sigmoid()).eval()
     images, student = _images(2), torch.randn(2, 1, 24, 24)
     whole = Distillation(teacher[0], kind="kl").loss(student, images)
     shares = Distillation(teacher, kind="kl", probabilities=True).loss(torch.sigmoid(student), images)
@@ -329,6 +329,22 @@ def test_what_xnnpack_quantized_keeps_its_parameters(tmp_path: Path) -> None:
     assert "integers" in read_facts(package)
 
 
+def test_what_the_module_holds_fast_is_no_size_to_train_with() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            columns = int(image.shape[3])  # a constant from here on
+            return self.conv(image) * (1.0 / columns)
+
+    prepared = prepare_qat(Fixed(), _images(1))
+    assert prepared(_images(5)[:, :, :16]).shape == (5, 4, 16, 24)
+    with pytest.raises(UsageError, match=r"'image' is 1x3x24x16; .* \?x3x\?x24"):
+        prepared(_images(1)[..., :16])
+
+
 def test_users_errors_say_what_to_do(trained: tuple[nn.Module, QATModel]) -> None:
     image = _images(1)
     small = nn.Conv2d(3, 4, 1)
@@ -347,6 +363,8 @@ def test_users_errors_say_what_to_do(trained: tuple[nn.Module, QATModel]) -> Non
         convert(fresh)
     with pytest.raises(UsageError, match="call calibrate"):
         Trainer(fresh, functional.mse_loss, torch.optim.SGD(fresh.parameters(), 1.0))
+    with pytest.raises(UsageError, match="call its eval"):
+        Distillation(nn.Dropout())
     with pytest.raises(UsageError, match="NaN"):
         calibrate(fresh, [image * float("nan")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils import _pytree
 from tiercast.errors import ModelError
 from tiercast.frontend.torch.exporter import cause_of, quiet
 from tiercast.progress import report_progress
+from tiercast.quantize.qat.sizes import Sizes, sizes_of
 
 Traced = Any  # a torch.fx.Node, whose arguments are of too many types for a type checker
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -24,9 +26,9 @@ def arguments_of(example: Any) -> Arguments:
     return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
-def capture(module: torch.nn.Module, example: Any) -> GraphModule:
-    """The module in eval mode (dropout off, batch norms by their statistics) as ATen operators; parameters
-    are shared.
+def capture(module: torch.nn.Module, example: Any) -> tuple[GraphModule, Sizes]:
+    """The module in eval mode (dropout off, batch norms by their statistics) as ATen operators, and the sizes
+    that it takes; parameters are shared.
 
     Dimensions stay dynamic where the module allows it, so that training may use other batches and crops
     than the example's. ModelError with PyTorch's reason when it can't be exported.
@@ -36,23 +38,27 @@ def capture(module: torch.nn.Module, example: Any) -> GraphModule:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        net = _exported(module, args, kwargs)
+        net, sizes = _exported(module, args, kwargs)
     finally:
         for part, mode in modes:
             part.training = mode
     _make_functional(net)
-    return net
+    return net, sizes
 
 
-def _exported(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GraphModule:
+def _exported(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[GraphModule, Sizes]:
     failure: Exception | None = None
-    for given, dynamic in ((_twice((args, kwargs)), True), ((args, kwargs), True), ((args, kwargs), False)):
+    doubled = _twice((args, kwargs))
+    for given, dynamic in ((doubled, True), ((args, kwargs), True), ((args, kwargs), False)):
         try:
             with quiet():
-                sizes = _pytree.tree_map(_dynamic, given) if dynamic else (None, None)
-                shapes = _by_parameter(module, *sizes) if dynamic else None
+                shapes = _by_parameter(module, *_pytree.tree_map(_dynamic, given)) if dynamic else None
                 program = torch.export.export(module, *given, dynamic_shapes=shapes, strict=False)
-                return program.module(check_guards=False)
+                sizes = sizes_of(program)
+                sizes.check(args, kwargs)  # the module may have held a doubled batch fast
+                return program.module(check_guards=False), sizes
         except Exception as error:  # whatever the module's code does at these sizes
             failure = error
     assert failure is not None
@@ -78,8 +84,6 @@ def _by_parameter(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
     """Sizes as torch.export wants them: for args a tuple; by parameter name where there are kwargs."""
     if not kwargs:
         return args
-    import inspect
-
     bound = inspect.signature(module.forward).bind(*args, **kwargs)
     return dict(bound.arguments)
 

@@ -108,7 +108,7 @@ def argument(node: Traced, name: str, default: Any = None) -> Any:
 
 
 def is_real(node: object) -> bool:
-    """Whether a node's value is a tensor of f32."""
+    """Whether it is a node whose value is a tensor of f32."""
     value = node.meta.get("val") if isinstance(node, Node) else None
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
@@ -157,7 +157,7 @@ def has_limits(node: Traced) -> bool:
 
 def is_average(node: Traced) -> bool:
     """Whether it averages height and width of images, whole or in windows."""
-    if not node.args or not isinstance(node.args[0], Node) or not is_real(node) or rank(node.args[0]) != 4:
+    if not node.args or not is_real(node) or not is_real(node.args[0]) or rank(node.args[0]) != 4:
         return False
     if node.target is _aten.adaptive_avg_pool2d.default:
         return list(node.args[1]) == [1, 1]

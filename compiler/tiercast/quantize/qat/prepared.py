@@ -22,6 +22,7 @@ from tiercast.quantize.qat.fakes import ActivationObserver, PerChannelWeightObse
 from tiercast.quantize.qat.joins import NamedJoin, named, share_ranges
 from tiercast.quantize.qat.parameters import fix_biases, follow_weights, leave_room, round_biases
 from tiercast.quantize.qat.quantizer import TiercastQuantizer
+from tiercast.quantize.qat.sizes import Sizes
 from tiercast.quantize.ranges import METHODS
 
 
@@ -35,13 +36,18 @@ class QATModel(nn.Module):
 
     calibrated: Tensor
 
-    def __init__(self, graph: GraphModule, config: QATConfig, joins: Sequence[NamedJoin] = ()) -> None:
+    def __init__(
+        self, graph: GraphModule, sizes: Sizes, config: QATConfig, joins: Sequence[NamedJoin]
+    ) -> None:
         super().__init__()
-        self.graph, self.config, self.joins = graph, config, joins
+        self.graph, self.sizes, self.config, self.joins = graph, sizes, config, joins
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the module that it was made of."""
+        """As the module that it was made of; UsageError where an input has a size that was recorded as
+        fixed.
+        """
+        self.sizes.check(args, kwargs)
         return self.graph(*args, **kwargs)
 
     def train(self, mode: bool = True) -> QATModel:
@@ -66,14 +72,14 @@ def prepare_qat(module: nn.Module, example_inputs: Any, config: QATConfig | None
     config = config or QATConfig()
     if config.method not in METHODS:
         raise UsageError(f"method {config.method!r} is unknown; known: {', '.join(METHODS)}")
-    graph = capture(copy.deepcopy(module), example_inputs)
+    graph, sizes = capture(copy.deepcopy(module), example_inputs)
     fold_batch_norms(graph)
     report_progress("inserting fake quantization")
     quantizer = TiercastQuantizer(config)
     with quiet():
         graph = prepare_qat_pt2e(graph, quantizer)
     round_biases(graph)
-    prepared = QATModel(graph, config, named(quantizer.points.joins))
+    prepared = QATModel(graph, sizes, config, named(quantizer.points.joins))
     for fake in prepared.fakes():
         fake.disable_fake_quant()
         fake.disable_observer()

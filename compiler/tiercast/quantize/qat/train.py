@@ -24,7 +24,7 @@ _SMALLEST = 1e-6
 class Distillation:
     """The f32 network as a teacher: what its outputs add to the loss.
 
-    teacher: called with the student's inputs, without gradients; outputs of the same shapes.
+    teacher: in eval mode; called with the student's inputs, without gradients; outputs of the same shapes.
     weight: of the added term. kind: "mse", mean squared difference; "kl", the Kullback-Leibler divergence
     of softmax(outputs / temperature) over axis 1, times temperature^2 (Hinton, Vinyals, Dean, "Distilling the
     Knowledge in a Neural Network", 2015), or of sigmoid(outputs / temperature) where axis 1 has one channel.
@@ -43,6 +43,10 @@ class Distillation:
         if self.temperature <= 0 or (self.probabilities and self.temperature != 1):
             raise UsageError(
                 f"temperature is {self.temperature}; it must be above 0, and 1 for probabilities"
+            )
+        if self.teacher.training:
+            raise UsageError(
+                "the teacher is in training mode, in which it changes with what it sees: call its eval()"
             )
 
     def loss(self, outputs: Any, batch: Any) -> Tensor:
