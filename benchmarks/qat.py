@@ -134,6 +134,18 @@ def compiled(prepared: QATModel, example: dict[str, Tensor], path: Path) -> Path
     return tiercast.compile((convert(prepared), example), target="host", output=path)
 
 
+def trained_in_f32(
+    net: torch.nn.Module, copy: torch.nn.Module, example: Any, mixer: Any, steps: int
+) -> torch.nn.Module:
+    """`copy` with what the same training, frozen batch norms and all, makes of its parameters in f32."""
+    prepared = prepare_qat(net, example)
+    prepared.calibrated.fill_(True)  # it computes in f32 until it is calibrated; the trainer shall take it so
+    train(prepared, net, mixer, RATES[8], steps)
+    made = {name.removeprefix("graph."): value for name, value in prepared.state_dict().items()}
+    copy.load_state_dict({name: made.get(name, value) for name, value in copy.state_dict().items()})
+    return copy
+
+
 def main() -> None:
     """Trains, measures, prints."""
     parser = argparse.ArgumentParser(
@@ -144,6 +156,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--length", type=int, default=24)
     parser.add_argument("--bits", type=int, nargs="*", choices=sorted(RATES), default=[8, 4])
+    parser.add_argument("--control", action="store_true", help="train in f32 alike too")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -169,6 +182,10 @@ def main() -> None:
         train(prepared, net, mixer, RATES[bits], args.steps)
         torch.save(prepared.state_dict(), args.work / f"qat{bits}.pt")
         measure(f"W{bits}A8, QAT", compiled(prepared, example, args.work / f"qat{bits}.tcpkg"))
+    if args.control:
+        longer = trained_in_f32(net, parts["model"].load(), example, mixer, args.steps)
+        made = tiercast.compile((longer, example), target="host", output=args.work / "longer.tcpkg")
+        measure("f32, trained on alike", made)
     print(table(rows))
 
 
