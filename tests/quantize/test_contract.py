@@ -92,8 +92,9 @@ def test_a_users_metric_judges() -> None:
         return 0.75
 
     done = under_contract(model, samples, max_drop="0", metric=metric, **QUICK)
-    assert required(done).drop == 0 and done.metric.name == "metric" and len(calls) == 2
-    assert required(done).choice == done.frontier[0]
+    assert required(done).drop == 0 and done.metric.name == "metric"
+    assert len(calls) == 1 + len(done.tried) and done.tried[0].choice == done.frontier[0]
+    assert required(done).cost <= required(done).f32_cost
 
     def worse(run: object) -> float:
         raise KeyError("mask")
@@ -141,3 +142,17 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )
     assert not (tmp_path / "none.onnx").exists()
     assert call([*words, "--html", str(tmp_path / "why.html")]) == 2
+
+
+@pytest.mark.qemu("linux-arm64")
+def test_on_an_emulated_target_instructions_are_counted() -> None:
+    net, model = block_net()
+    done = under_contract(
+        model, net.samples(2), max_drop="20%", target="linux-arm64", cpu="cortex-a76", **QUICK
+    )
+    assert done.unit == "instructions" and done.cpu == "cortex-a76"
+    assert all(layer.f32_cost == int(layer.f32_cost) > 0 for layer in done.layers)
+    best = required(done)
+    assert best.cost <= best.f32_cost and best.drop <= 0.2
+    with pytest.raises(UsageError, match="instructions are counted, no time"):
+        under_contract(model, net.samples(1), max_latency="8ms", target="linux-arm64", **QUICK)

@@ -74,6 +74,13 @@ def test_f32_goes_out_where_nothing_on_integers_reads() -> None:
     assert sum(node.op_type == "QuantizeLinear" for node in done.model.graph) == 1
 
 
+def test_a_relu_before_f32_limits_integers() -> None:
+    """Behind f32 sums it would be a step of its own."""
+    net = Net(image=(1, 3, 8, 8))
+    done = post_training(net.model(net.op("Relu", net.conv("image", 3, 4, name="only"))), net.samples())
+    assert [node.op_type for node in done.model.graph][-2:] == ["QuantizeLinear", "DequantizeLinear"]
+
+
 def test_what_has_no_integer_form_is_kept_with_its_reason() -> None:
     net = Net(image=(1, 4, 8, 8))
     y = net.op("Relu", net.conv("image", 4, 4, name="a"))

@@ -63,9 +63,8 @@ class Bench:
         f32 = self.folder / f"f32.{self.target}.tcpkg"
         costs = measure_packages([f32, package], self.target, self.cpu, self.seconds)
         drop = done.metric.drop(done.f32_value, value, done.terms.max_drop)
-        found = Verified(
-            choice, quantized, value, drop, costs[1].total, costs[0].total, package.stat().st_size
-        )
+        cost = costs[1].total if any(choice.integers) else costs[0].total  # f32 costs what f32 costs
+        found = Verified(choice, quantized, value, drop, cost, costs[0].total, package.stat().st_size)
         done.tried.append(found)
         return found
 

@@ -28,15 +28,15 @@ def insert_quantization(
 
     model: at the stage "simplified". ranges: what each value's reals lie in, by its name, for all that units
     read or write. Values are quantized where a chosen unit reads them and behind those of its results that
-    such a unit reads; a product whose result only f32 reads sums in integers and hands out f32. What only
-    moves data moves integers; concatenated pieces share a scale.
+    such a unit reads; a product whose result only f32 reads, without relu or clip behind it, hands out f32
+    from its sums. What only moves data moves integers; concatenated pieces share a scale.
     """
     units = [unit for unit in find_units(model.graph) if unit.name in chosen]
     points = _Points(model.graph, ranges)
     for unit in units:
         for value in unit.inputs:
             points.cut(value)
-        if unit.kind != "product":  # it has no form that hands out f32
+        if not unit.hands_out_sums:
             points.cut(unit.output)
     points.join_pieces()
     for unit in units:

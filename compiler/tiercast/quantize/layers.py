@@ -91,6 +91,9 @@ def join_units(units: Sequence[Unit], able: Collection[str], *plans: Costs) -> l
                     parents[find(unit.name)] = find(owner[value])
                 else:
                     beside[unit.name].add(value)
+        for unit in units:  # what moves data to it goes with the first that reads it
+            taken = set[str]().union(*beside.values())
+            beside[unit.name] |= {name for name in _moved_to(unit) if name not in owner} - taken
         for names in steps:
             together = sorted({owner[name] for name in names if name in owner})
             for other in together[1:]:
@@ -103,6 +106,19 @@ def join_units(units: Sequence[Unit], able: Collection[str], *plans: Costs) -> l
         values = frozenset[str]().union(*(unit.values | beside[unit.name] for unit in group))
         layers.append(Layer([unit for unit in group if unit.name in able], values))
     return [layer for layer in layers if layer.units]
+
+
+def _moved_to(unit: Unit) -> set[str]:
+    """What movers make of other values for a unit."""
+    found: set[str] = set()
+    open_values = list(unit.inputs)
+    while open_values:
+        value = open_values.pop()
+        node = value.producer()
+        if node is not None and is_mover(node):
+            found.add(value.name or "")
+            open_values += moved_values(node)
+    return found
 
 
 def _next_computed(unit: Unit, computed: Collection[str]) -> set[str]:
@@ -153,7 +169,7 @@ def find_borders(layers: Sequence[Layer]) -> list[Border]:
                 None if maker is None else owner[maker.name],
                 tuple(sorted(readers)),
                 _read_by_floats(reached, units),
-                maker is not None and maker.kind == "product",
+                maker is not None and maker.hands_out_sums,
             )
         )
     return sorted(found, key=lambda border: border.name)

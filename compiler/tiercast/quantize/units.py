@@ -38,6 +38,12 @@ class Unit:
     values: frozenset[str] = field(default_factory=frozenset)
 
     @property
+    def hands_out_sums(self) -> bool:
+        """Whether its result can be f32, right from its s32 sums: of a product without relu or clip behind
+        it, which would be steps of their own then."""
+        return self.kind == "product" and not any(limits_of(node) is not None for node in self.nodes[1:])
+
+    @property
     def operator(self) -> str:
         """Its operators, as people read them: "Conv + Relu"."""
         return " + ".join(node.op_type for node in self.nodes)
