@@ -118,12 +118,46 @@ TC_INLINE __m512i load_columns(const Strip& s, const int8_t* line, int64_t ix, i
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
+// Four rows of some columns, interleaved, into the four planes.
+TC_INLINE void put_quads(const Strip& s, const __m512i (&rows)[4], uint8_t* to) {
+  const __m512i flip = _mm512_set1_epi8((char)DOT_FLIP);
+  const __m512i a = _mm512_unpacklo_epi8(rows[0], rows[1]), b = _mm512_unpackhi_epi8(rows[0], rows[1]);
+  const __m512i c = _mm512_unpacklo_epi8(rows[2], rows[3]), d = _mm512_unpackhi_epi8(rows[2], rows[3]);
+  _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_unpacklo_epi16(a, c), flip));
+  _mm512_storeu_si512(to + s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(a, c), flip));
+  _mm512_storeu_si512(to + 2 * s.plane, _mm512_xor_si512(_mm512_unpacklo_epi16(b, d), flip));
+  _mm512_storeu_si512(to + 3 * s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(b, d), flip));
+}
+
+// Columns [at, end) of a residue, all inside the image; rows outside of it are `border`.
+TC_INLINE void put_inside(const Strip& s, const int8_t* const (&lines)[4], int64_t at, int64_t end, int64_t first, const int8_t* border,
+                          uint8_t* to) {
+  const __mmask64 some = s.n >= 64 ? ~0ull : ~0ull >> (64 - s.n);
+  const int64_t step = s.v->p->strides[1] * s.v->x->strides[2];
+  const int8_t* from[4];
+  int64_t steps[4];
+  for (int i = 0; i < 4; ++i) {
+    from[i] = lines[i] == nullptr ? border : lines[i] + first * s.v->x->strides[2];
+    steps[i] = lines[i] == nullptr ? 0 : step;
+  }
+  for (; at < end; ++at, to += PIECE) {
+    __m512i rows[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      rows[i] = _mm512_maskz_loadu_epi8(some, from[i]);
+      from[i] += steps[i];
+    }
+    put_quads(s, rows, to);
+  }
+}
+
 template <int M>
 void fill_strip(const Strip& s, const int8_t* image, int64_t oy) {
   const QDepthwise& v = *s.v;
   const int64_t stride = v.p->strides[1], columns = 4 / M, residues = stride < v.span ? stride : v.span;
-  const __m512i flip = _mm512_set1_epi8((char)DOT_FLIP);
   const __mmask64 some = s.n >= 64 ? ~0ull : ~0ull >> (64 - s.n);
+  alignas(64) int8_t border[64];
+  memset(border, v.p->x_zero, 64);
   for (int64_t q = 0; q < v.quads; ++q) {
     const int8_t* lines[4];
     for (int64_t i = 0; i < 4; ++i) {
@@ -134,15 +168,17 @@ void fill_strip(const Strip& s, const int8_t* image, int64_t oy) {
       uint8_t* to = s.data + q * 4 * s.plane + residue * s.per * 16 * M;
       for (int64_t at = 0; at < s.per; at += columns, to += PIECE) {
         const int64_t ix = at * stride + residue - v.p->pads[1];
+        if (M == 4 && ix >= 0 && ix < v.w) {
+          const int64_t inside = (v.w - 1 - ix) / stride + 1, end = at + inside < s.per ? at + inside : s.per;
+          put_inside(s, lines, at, end, ix, border, to);
+          to += (end - at - 1) * PIECE;
+          at = end - 1;
+          continue;
+        }
         __m512i rows[4];
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) rows[i] = load_columns<M>(s, lines[i], ix, stride, some);
-        const __m512i a = _mm512_unpacklo_epi8(rows[0], rows[1]), b = _mm512_unpackhi_epi8(rows[0], rows[1]);
-        const __m512i c = _mm512_unpacklo_epi8(rows[2], rows[3]), d = _mm512_unpackhi_epi8(rows[2], rows[3]);
-        _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_unpacklo_epi16(a, c), flip));
-        _mm512_storeu_si512(to + s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(a, c), flip));
-        _mm512_storeu_si512(to + 2 * s.plane, _mm512_xor_si512(_mm512_unpacklo_epi16(b, d), flip));
-        _mm512_storeu_si512(to + 3 * s.plane, _mm512_xor_si512(_mm512_unpackhi_epi16(b, d), flip));
+        put_quads(s, rows, to);
       }
     }
   }
@@ -230,54 +266,68 @@ TC_INLINE void store_columns(const Strip& s, const Ending& e, const __m512i (&su
   }
 }
 
-// U vectors of columns from output ox on.
-template <int M, int U>
-TC_INLINE void filter_columns(const Strip& s, const Ending& e, const int8_t* weight, int64_t ox, int64_t line) {
+// A vector of columns from output ox on, of ROWS output rows that read the same strip: what is loaded of it serves all of them.
+template <int M, int ROWS>
+TC_INLINE void filter_columns(const Strip& s, const Ending& e, int64_t ox, int64_t line) {
   const QDepthwise& v = *s.v;
-  const int64_t stride = v.p->strides[1], columns = 4 / M;
-  __m512i sums[U][4];
-#pragma GCC unroll 2
-  for (int u = 0; u < U; ++u) {
+  const int64_t stride = v.p->strides[1], columns = 4 / M, row_bytes = v.p->kernel[1] * v.quads * 4 * PIECE;
+  __m512i sums[ROWS][4];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) sums[u][j] = e.start[j];
+  for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) sums[r][j] = e.start[j];
   }
+  const int8_t* weight = s.weight;
+  int64_t residue = 0, first = ox;  // of the tap's column: reach = kx * dilation is (first - ox) * stride + residue
   for (int64_t kx = 0; kx < v.p->kernel[1]; ++kx) {
-    const int64_t reach = kx * v.p->dilations[1], residue = stride == 1 ? 0 : reach % stride;
-    const uint8_t* from = s.data + (residue * s.per + (stride == 1 ? reach : reach / stride) + ox) * 16 * M;
+    const uint8_t* from = s.data + (residue * s.per + first) * 16 * M;
+    for (residue += v.p->dilations[1]; residue >= stride; residue -= stride) ++first;
     for (int64_t q = 0; q < v.quads; ++q, from += 4 * s.plane, weight += 4 * PIECE) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const __m512i taps = _mm512_loadu_si512(weight + j * PIECE);
-#pragma GCC unroll 2
-        for (int u = 0; u < U; ++u) sums[u][j] = _mm512_dpbusd_epi32(sums[u][j], _mm512_loadu_si512(from + j * s.plane + u * PIECE), taps);
+        const __m512i column = _mm512_loadu_si512(from + j * s.plane);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; ++r) {
+          sums[r][j] = _mm512_dpbusd_epi32(sums[r][j], column, _mm512_loadu_si512(weight + r * row_bytes + j * PIECE));
+        }
       }
     }
   }
-#pragma GCC unroll 2
-  for (int u = 0; u < U; ++u) {
-    const int64_t left = v.ow - ox - u * columns;
-    if (left > 0) store_columns<M>(s, e, sums[u], line + (ox + u * columns) * v.y->strides[2], left < columns ? left : columns);
+  const int64_t left = v.ow - ox;
+#pragma GCC unroll 4
+  for (int r = 0; r < ROWS; ++r) {
+    store_columns<M>(s, e, sums[r], line + r * v.y->strides[1] + ox * v.y->strides[2], left < columns ? left : columns);
   }
+}
+
+template <int M, int ROWS>
+TC_NOINLINE void filter_lines(const Strip& s, const Ending& e, int64_t line) {
+  for (int64_t ox = 0; ox < s.v->ow; ox += 4 / M) filter_columns<M, ROWS>(s, e, ox, line);
 }
 
 // Output rows [begin, end) of all images, channels from c.
 template <int M>
 void filter_rows(const QDepthwise& v, int64_t begin, int64_t end, int64_t c, void* scratch) {
-  constexpr int64_t columns = 4 / M;
   const Strip s = strip_of<M>(v, c, scratch);
-  const int64_t most = rows_of_strip(v), taps = v.p->kernel[1] * v.quads;
+  const int64_t most = rows_of_strip(v);
   fill_weights<M>(s, most < end - begin ? most : end - begin);
   const Ending e = ending_of<M>(s);
   for (int64_t item = begin; item < end;) {
-    const int64_t n = item / v.oh, oy = item % v.oh;
+    const int64_t n = item / v.oh, oy = item % v.oh, line = n * v.y->strides[0] + oy * v.y->strides[1];
     const int64_t below = v.oh - oy < end - item ? v.oh - oy : end - item, rows = below < most ? below : most;
     fill_strip<M>(s, (const int8_t*)v.x->data + n * v.x->strides[0], oy);
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t line = n * v.y->strides[0] + (oy + row) * v.y->strides[1];
-      const int8_t* weight = s.weight + row * taps * 4 * PIECE;
-      int64_t ox = 0;
-      for (; ox + 2 * columns <= v.ow; ox += 2 * columns) filter_columns<M, 2>(s, e, weight, ox, line);
-      for (; ox < v.ow; ox += columns) filter_columns<M, 1>(s, e, weight, ox, line);
+    switch (rows) {
+      case 4:
+        filter_lines<M, 4>(s, e, line);
+        break;
+      case 3:
+        filter_lines<M, 3>(s, e, line);
+        break;
+      case 2:
+        filter_lines<M, 2>(s, e, line);
+        break;
+      default:
+        filter_lines<M, 1>(s, e, line);
     }
     item += rows;
   }
