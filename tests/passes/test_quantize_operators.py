@@ -74,6 +74,17 @@ def joined(b: Builder) -> str:
     return b.quantize(b.op("Concat", *pieces, axis=1), 0.029, 5)
 
 
+def enlarged(factor: float, coordinates: str) -> Callable[[Builder], str]:
+    """A bilinear enlargement with another scale behind it."""
+
+    def build(b: Builder) -> str:
+        x, scales = b.quantized_input(1, 8, 7, 9), b.const(np.float32([1, 1, factor, factor]))
+        kept = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+        return b.quantize(b.op("Resize", x, "", scales, **kept), 0.0331, -20)
+
+    return build
+
+
 def mean(b: Builder) -> str:
     return b.quantize(
         b.op("ReduceMean", b.quantized_input(1, 16, 7, 9), b.const(np.array([2, 3])), keepdims=0), 0.0031, 3
@@ -119,6 +130,7 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "concat of two scales": (joined, ["lookup", "lookup"]),
     "global average": (unary("GlobalAveragePool", 0.0101, 3), ["quantized_pool2d"]),
     "mean": (mean, ["quantized_pool2d"]),
+    "bilinear": (enlarged(2.0, "half_pixel"), ["quantized_resize2d"]),
     "max pool": (unary("MaxPool", 0.0203, 3, kernel_shape=[3, 3], strides=[2, 2]), ["quantized_pool2d"]),
     "moves": (moves, ["pad", "gather", "gather"]),
     "requantization": (lambda b: b.quantize(b.quantized_input(2, 40), 0.031, -4), ["lookup"]),
@@ -144,6 +156,16 @@ def test_integers_are_those_of_onnxruntime(name: str) -> None:
         assert off.max() <= 1 and (off == 0).mean() >= 0.9999, (
             f"{(off > 0).mean():.2%} are off, by {off.max()}"
         )
+
+
+def test_weights_that_are_no_2048ths_move_few_roundings() -> None:
+    """Where corners are aligned every weight is another; onnxruntime interpolates in f32."""
+    builder = Builder()
+    model = builder.model(enlarged(3.0, "align_corners")(builder))
+    (got,), done = ours(model, builder.feeds())
+    assert steps(done) == ["quantized_resize2d"]
+    off = np.abs(got.astype(int) - judged(model, builder.feeds())[0].astype(int))
+    assert off.max() <= 1 and (off == 0).mean() >= 0.97, f"{(off > 0).mean():.2%} are off"
 
 
 @pytest.mark.parametrize("name", ["conv 3x3", "add", "sigmoid", "concat of two scales", "moves", "mean"])
@@ -210,10 +232,10 @@ def test_a_network_runs_in_integers_from_end_to_end() -> None:
 def test_what_has_no_integer_form_says_why() -> None:
     builder = Builder()
     x = builder.quantized_input(1, 4, 8, 8)
-    made = builder.op("Resize", x, "", builder.const(np.float32([1, 1, 2, 2])), mode="linear")
+    made = builder.op("Resize", x, "", builder.const(np.float32([1, 1, 2, 2])), mode="cubic")
     model = builder.model(builder.quantize(made, 0.0203, 3))
     (got,), done = ours(model, builder.feeds())
-    assert "Resize is computed in f32: it has no form on integers" in refusals(done)
+    assert "Resize is computed in f32: mode cubic has no form on integers" in refusals(done)
     assert np.abs(got.astype(int) - judged(model, builder.feeds())[0].astype(int)).max() <= 1
 
 

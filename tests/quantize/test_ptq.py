@@ -61,7 +61,7 @@ def test_an_interpolation_is_an_island_and_is_told() -> None:
     net = Net(image=(1, 3, 8, 8))
     y = net.op("Relu", net.conv("image", 3, 8, name="a"))
     scales = net.const(np.array([1, 1, 2, 2], np.float32))
-    y = net.op("Resize", y, "", scales, mode="linear", name="enlarge")
+    y = net.op("Resize", y, "", scales, mode="cubic", name="enlarge")
     done = post_training(net.model(net.conv(y, 8, 4, name="b")), net.samples())
     (island,) = find_islands(done.model)
     assert "Resize" in island.operators and island.left == 8 * 16 * 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -47,44 +48,12 @@ class Resize2d(Op):
 
     def legalize(self, node: ir.Node, layout: Layouter) -> None:
         """Any two axes of a rank-3 or rank-4 value become H and W of an NHWC image."""
-        x, out = node.inputs[0], node.outputs[0]
-        assert x is not None
-        dims = layout.shape(x)
-        if attr(node, "antialias", 0):
-            raise GraphError(
-                f"{where(node)}: antialias=1 is not supported; resize without it, or blur before"
-            )
-        sizes, scales, roi = _targets(node, layout)
-        moving = [axis for axis in range(len(dims)) if sizes[axis] != dims[axis] or scales[axis] != 1.0]
-        axes = _image_axes(node, dims, moving)
-        rest = [axis for axis in range(len(dims)) if axis not in axes]
-        perm = [*rest[:-1], *axes, *rest[-1:]] if len(rest) > 1 else [*rest, *axes]
-        source = layout.as_perm(x, perm)
-        image = (
-            math.prod(dims[axis] for axis in rest[:-1]),
-            *_spatial(dims, axes, 1),
-            dims[rest[-1]] if len(rest) > 1 else 1,
-        )
-        if len(rest) == 1:
-            image = (dims[rest[0]], *image[1:3], 1)
-        attributes = {
-            "out": list(_spatial(sizes, axes, 1)),
-            "scales": list(_spatial(scales, axes, 1.0)),
-            "mode": attr(node, "mode", "nearest"),
-            "coordinate": attr(node, "coordinate_transformation_mode", "half_pixel"),
-            "nearest_mode": attr(node, "nearest_mode", "round_prefer_floor"),
-            "cubic_a": float(attr(node, "cubic_coeff_a", -0.75)),
-            "exclude_outside": int(attr(node, "exclude_outside", 0)),
-            "roi": [float(roi[0][axis]) for axis in axes] + [float(roi[1][axis]) for axis in axes],
-        }
-        if len(axes) == 1:
-            attributes["roi"] = [0.0, float(roi[0][axes[0]]), 1.0, float(roi[1][axes[0]])]
-        pixels = layout.alias(source, image)
-        if attributes["mode"] == "nearest" and layout.dtype(x) not in REALS:
-            made = _pick(layout, pixels, attributes)
+        image = resized_image(node, layout)
+        if image.attributes["mode"] == "nearest" and dtype(image.pixels) not in REALS:
+            made = _pick(layout, image.pixels, image.attributes)
         else:
-            made = layout.emit("Resize2d", [pixels], attributes)[0]
-        layout.bind(out, layout.alias(made, [sizes[axis] for axis in perm]), perm)
+            made = layout.emit("Resize2d", [image.pixels], image.attributes)[0]
+        layout.bind(node.outputs[0], layout.alias(made, image.dims), image.perm)
 
     def infer(self, node: ir.Node) -> list[tuple[ir.DataType, tuple[int, ...]]]:
         """[N, OH, OW, C]."""
@@ -108,6 +77,54 @@ class Resize2d(Op):
         low.call(
             node, low.choose(real_row("resize2d", x)), [x, *operands], list(node.outputs), params, scratch
         )
+
+
+@dataclass(frozen=True)
+class ResizedImage:
+    """What an ONNX Resize resamples: its pixels [N,H,W,C], the attributes of a Resize2d, and the dims and
+    permutation that its result stands for."""
+
+    pixels: ir.Value
+    attributes: dict[str, Any]
+    dims: list[int]
+    perm: list[int]
+
+
+def resized_image(node: ir.Node, layout: Layouter) -> ResizedImage:
+    """Any two axes of a rank-3 or rank-4 value as H and W of an NHWC image; GraphError when no kernel
+    resamples so."""
+    x = node.inputs[0]
+    assert x is not None
+    dims = layout.shape(x)
+    if attr(node, "antialias", 0):
+        raise GraphError(f"{where(node)}: antialias=1 is not supported; resize without it, or blur before")
+    sizes, scales, roi = _targets(node, layout)
+    moving = [axis for axis in range(len(dims)) if sizes[axis] != dims[axis] or scales[axis] != 1.0]
+    axes = _image_axes(node, dims, moving)
+    rest = [axis for axis in range(len(dims)) if axis not in axes]
+    perm = [*rest[:-1], *axes, *rest[-1:]] if len(rest) > 1 else [*rest, *axes]
+    source = layout.as_perm(x, perm)
+    image = (
+        math.prod(dims[axis] for axis in rest[:-1]),
+        *_spatial(dims, axes, 1),
+        dims[rest[-1]] if len(rest) > 1 else 1,
+    )
+    if len(rest) == 1:
+        image = (dims[rest[0]], *image[1:3], 1)
+    attributes = {
+        "out": list(_spatial(sizes, axes, 1)),
+        "scales": list(_spatial(scales, axes, 1.0)),
+        "mode": attr(node, "mode", "nearest"),
+        "coordinate": attr(node, "coordinate_transformation_mode", "half_pixel"),
+        "nearest_mode": attr(node, "nearest_mode", "round_prefer_floor"),
+        "cubic_a": float(attr(node, "cubic_coeff_a", -0.75)),
+        "exclude_outside": int(attr(node, "exclude_outside", 0)),
+        "roi": [float(roi[0][axis]) for axis in axes] + [float(roi[1][axis]) for axis in axes],
+    }
+    if len(axes) == 1:
+        attributes["roi"] = [0.0, float(roi[0][axes[0]]), 1.0, float(roi[1][axes[0]])]
+    dims_out = [sizes[axis] for axis in perm]
+    return ResizedImage(layout.alias(source, image), attributes, dims_out, perm)
 
 
 def _pick(layout: Layouter, pixels: ir.Value, attributes: dict[str, Any]) -> ir.Value:

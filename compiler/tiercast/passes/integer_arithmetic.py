@@ -25,6 +25,7 @@ _POOL_ATTRIBUTES = (
     "count_include_pad",
     "ceil_mode",
 )
+_RESIZED_FROM = 8  # channels
 
 
 def build_operator(into: Emitter, result: Result, node: ir.Node) -> str | None:
@@ -152,8 +153,38 @@ def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
     return None
 
 
+def _resized(into: Emitter, result: Result, node: ir.Node) -> str | None:
+    """A bilinear Resize of an image's height and width."""
+    reason = resize_refusal(node)
+    if reason is not None:
+        return reason
+    source = behind(node.inputs[0])
+    if source is None or not source[1].uniform or source[1].kind not in BYTES:
+        return "Resize: its input is not s8 or u8 with one scale"
+    attributes: dict[str, Any] = {key: item.value for key, item in node.attributes.items()}
+    scale = float(source[1].one_scale / result.how.one_scale)
+    attributes |= {"scale": scale, "x_zero": source[1].signed_zero}
+    operands = [into.signed.of(*source), *node.inputs[1:]]
+    into.replace(result, "QuantizedResize", operands, attributes | result.attributes)
+    return None
+
+
+def resize_refusal(node: ir.Node) -> str | None:
+    """Why a Resize that interpolates has no form on integers; None when it has one."""
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "nearest"
+    if mode != "linear":
+        return f"Resize is computed in f32: mode {mode} has no form on integers"
+    antialias, dims = node.attributes.get("antialias"), static_shape(node.inputs[0]) or ()
+    if len(dims) != 4 or (antialias is not None and antialias.as_int()):
+        return "Resize is computed in f32: it is antialiased, or no image (rank 4)"
+    if dims[1] < _RESIZED_FROM:
+        return f"Resize is computed in f32: of {dims[1]} channels that is faster"
+    return None
+
+
 _BUILDERS: dict[str, Callable[[Emitter, Result, ir.Node], str | None]] = {
     **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(("Add", "Sub", "Mul"), _binary),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean"), _average),
+    "Resize": _resized,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +52,7 @@ class Emitter:
     signed: SignedValues
 
     def replace(
-        self, result: Result, op_type: str, inputs: list[ir.Value], attributes: dict[str, Any]
+        self, result: Result, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]
     ) -> None:
         """One operator of `tiercast.quantized` gives the result."""
         old = result.node.outputs[0]
@@ -101,7 +102,9 @@ class Emitter:
         )
 
 
-def operator_node(op_type: str, inputs: list[ir.Value], attributes: dict[str, Any], out: ir.Value) -> ir.Node:
+def operator_node(
+    op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any], out: ir.Value
+) -> ir.Node:
     """A node of `tiercast.quantized`."""
     known = [
         ir.convenience.convert_attribute(key, value) for key, value in attributes.items() if value is not None

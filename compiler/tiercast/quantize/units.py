@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from tiercast.ir.edit import array, only_user
 from tiercast.ir.report import name_of
+from tiercast.passes.integer_arithmetic import resize_refusal
 from tiercast.passes.integer_operators import PRODUCTS, limits_of
 from tiercast.passes.move_quantization import MOVERS, moved_inputs, refusal
 from tiercast.passes.quantized_tables import ELEMENTWISE
@@ -23,7 +24,8 @@ class Unit:
     """An operator that may run on integers, and what belongs to it.
 
     name: the operator's, unique. kind: "product" (a convolution or product of matrices with constant
-    weights), "computed product", "binary", "average" or "function" (elementwise, of one value: a table).
+    weights), "computed product", "binary", "average", "resize" or "function" (elementwise, of one value: a
+    table).
     core: the operator; nodes: it and its tail (bias, relu, clip), in order. inputs: the values that it reads
     as integers. output: its result, behind the tail. weights: elements of its constant weight.
     """
@@ -93,6 +95,8 @@ def _operator_unit(node: ir.Node) -> Unit | None:
         return _with_tail(node, "product", inputs[:1], int(weight.size))
     if node.op_type in _AVERAGES:
         return _with_tail(node, "average", inputs[:1], 0)
+    if node.op_type == "Resize" and resize_refusal(node) is None:
+        return _with_tail(node, "resize", inputs[:1], 0)
     return None
 
 
