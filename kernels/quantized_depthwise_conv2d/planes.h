@@ -68,7 +68,11 @@ inline void fill_quad(const Block& b, const Planes& s, const int8_t* image, int6
   }
   int8_t *to = s.data + q * 4 * s.plane, *stop = to + v.span * 16;
   for (int64_t i = 0; i < before && to < stop; ++i, to += 16) put_column(to, s.plane, border, border, border, border);
-  if (b.n == QDW_LANES && step[0] == pitch && step[1] == pitch && step[2] == pitch && step[3] == pitch) {
+  // Whole vectors are read: of fewer channels as long as x goes on behind them.
+  const int64_t columns = v.w - ix < v.span ? v.w - ix : v.span;
+  bool whole = true;
+  for (int i = 0; i < 4; ++i) whole = whole && (step[i] == 0 || b.n == QDW_LANES || b.end - from[i] >= (columns - 1) * pitch + QDW_LANES);
+  if (whole && step[0] == pitch && step[1] == pitch && step[2] == pitch && step[3] == pitch) {
     const int8_t* at = from[0];
     int64_t below[3];
     for (int i = 0; i < 3; ++i) {
@@ -78,7 +82,7 @@ inline void fill_quad(const Block& b, const Planes& s, const int8_t* image, int6
     for (; to < stop && ix < v.w; ++ix, to += 16, at += pitch) {
       put_column(to, s.plane, vld1q_s8(at), vld1q_s8(at + below[0]), vld1q_s8(at + below[1]), vld1q_s8(at + below[2]));
     }
-  } else if (b.n == QDW_LANES) {
+  } else if (whole) {
 #pragma clang loop unroll_count(2)
     for (; to < stop && ix < v.w; ++ix, to += 16) {
       put_column(to, s.plane, vld1q_s8(from[0]), vld1q_s8(from[1]), vld1q_s8(from[2]), vld1q_s8(from[3]));
@@ -202,12 +206,10 @@ inline void dot_block(const QDepthwise& v, int64_t index, int64_t begin, int64_t
         continue;
       }
       int8_t* y = (int8_t*)v.y->data + at;
-      if (b.n < QDW_LANES) {
-        dot_row<0, false>(v, s, e, below, y, b.n);
-      } else if (three) {
-        dot_row<3, true>(v, s, e, below, y, b.n);
+      if (three) {
+        b.n == QDW_LANES ? dot_row<3, true>(v, s, e, below, y, b.n) : dot_row<3, false>(v, s, e, below, y, b.n);
       } else {
-        dot_row<0, true>(v, s, e, below, y, b.n);
+        b.n == QDW_LANES ? dot_row<0, true>(v, s, e, below, y, b.n) : dot_row<0, false>(v, s, e, below, y, b.n);
       }
     }
     item += rows;

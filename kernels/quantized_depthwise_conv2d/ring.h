@@ -128,10 +128,17 @@ TC_INLINE Sums start_of(const Block& b) {
 }
 
 // The first n bytes.
-TC_NOINLINE void put_some(int8_t* to, int8x16_t bytes, int64_t n) {
+TC_NOINLINE void put_few(int8_t* to, int8x16_t bytes, int64_t n) {
   int8_t all[16];
   vst1q_s8(all, bytes);
   memcpy(to, all, (size_t)n);
+}
+TC_INLINE void put_some(int8_t* to, int8x16_t bytes, int64_t n) {
+  if (n == 8) {
+    vst1_s8(to, vget_low_s8(bytes));
+  } else {
+    put_few(to, bytes, n);
+  }
 }
 
 // Sums as what y holds, where that is not s8.
@@ -184,21 +191,18 @@ TC_INLINE void filter_three(const Ending& e, const int8_t* first, const int8_t* 
     x[1][i] = vld1q_s8(second + i * QDW_LANES);
     x[2][i] = vld1q_s8(third + i * QDW_LANES);
   }
-  Sums s[U];
 #pragma unroll
   for (int u = 0; u < U; ++u) {
+    Sums s;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) s[u].part[j] = vld1q_s32(e.bias + 4 * j);
+    for (int j = 0; j < 4; ++j) s.part[j] = vld1q_s32(e.bias + 4 * j);
     const int i = u * STRIDE;
-    add_two_taps(s[u], x[0][i], w[0], x[0][i + 1], w[1]);
-    add_two_taps(s[u], x[0][i + 2], w[2], x[1][i], w[3]);
-    add_two_taps(s[u], x[1][i + 1], w[4], x[1][i + 2], w[5]);
-    add_two_taps(s[u], x[2][i], w[6], x[2][i + 1], w[7]);
-    add_tap(s[u], x[2][i + 2], w[8]);
-  }
-#pragma unroll
-  for (int u = 0; u < U; ++u) {
-    const int8x16_t bytes = narrowed_pixel(e, s[u].part);
+    add_two_taps(s, x[0][i], w[0], x[0][i + 1], w[1]);
+    add_two_taps(s, x[0][i + 2], w[2], x[1][i], w[3]);
+    add_two_taps(s, x[1][i + 1], w[4], x[1][i + 2], w[5]);
+    add_two_taps(s, x[2][i], w[6], x[2][i + 1], w[7]);
+    add_tap(s, x[2][i + 2], w[8]);
+    const int8x16_t bytes = narrowed_pixel(e, s.part);
     if constexpr (WHOLE) {
       vst1q_s8(y + u * pitch, bytes);
     } else {
@@ -227,24 +231,27 @@ TC_NOINLINE void filter_row_three(const Block b, int64_t top, int64_t at, const 
   if (limited(v.to)) limit_rows((int8_t*)v.y->data + at, pitch, v.ow, b.n, v.to);
 }
 
+enum { ROWS = 16 };  // filter rows whose lines are looked up once for an output row
+
 // U outputs of any filter.
 template <int U>
-TC_INLINE void filter_any(const Block& b, int64_t top, int64_t ox, int64_t at, const Narrowing& to) {
+TC_INLINE void filter_any(const Block& b, const int8_t* const* lines, int64_t top, int64_t ox, int64_t at, const Narrowing& to) {
   const QDepthwise& v = *b.v;
   const int64_t stride = (int64_t)v.p->strides[1] * QDW_LANES, step = (int64_t)v.p->dilations[1] * QDW_LANES;
+  const int64_t kernel_h = v.p->kernel[0], kernel_w = v.p->kernel[1], pairs = v.p->small != 0 ? kernel_w / 2 : 0;
   const int8_t* w = b.taps;
   Sums s[U];
 #pragma unroll
   for (int u = 0; u < U; ++u) s[u] = start_of(b);
-  for (int64_t ky = 0; ky < v.p->kernel[0]; ++ky) {
-    const int8_t* x = b.lines + slot_of(v, top + ky * v.p->dilations[0], ky) * b.line + ox * stride;
-    int64_t kx = 0;
-    for (; v.p->small != 0 && kx + 2 <= v.p->kernel[1]; kx += 2, w += 2 * QDW_LANES, x += 2 * step) {
+  for (int64_t ky = 0; ky < kernel_h; ++ky) {
+    const int8_t* x = ky < ROWS ? lines[ky] : b.lines + slot_of(v, top + ky * v.p->dilations[0], ky) * b.line;
+    x += ox * stride;
+    for (int64_t i = 0; i < pairs; ++i, w += 2 * QDW_LANES, x += 2 * step) {
       const int8x16_t one = vld1q_s8(w), other = vld1q_s8(w + QDW_LANES);
 #pragma unroll
       for (int u = 0; u < U; ++u) add_two_taps(s[u], vld1q_s8(x + u * stride), one, vld1q_s8(x + u * stride + step), other);
     }
-    for (; kx < v.p->kernel[1]; ++kx, w += QDW_LANES, x += step) {
+    for (int64_t kx = 2 * pairs; kx < kernel_w; ++kx, w += QDW_LANES, x += step) {
       const int8x16_t one = vld1q_s8(w);
 #pragma unroll
       for (int u = 0; u < U; ++u) add_tap(s[u], vld1q_s8(x + u * stride), one);
@@ -256,9 +263,13 @@ TC_INLINE void filter_any(const Block& b, int64_t top, int64_t ox, int64_t at, c
 
 void filter_row_any(const Block& b, int64_t top, int64_t at, const Narrowing& to) {
   const QDepthwise& v = *b.v;
+  const int8_t* lines[ROWS];
+  for (int64_t ky = 0; ky < v.p->kernel[0] && ky < ROWS; ++ky) {
+    lines[ky] = b.lines + slot_of(v, top + ky * v.p->dilations[0], ky) * b.line;
+  }
   int64_t ox = 0;
-  for (; ox + 2 <= v.ow; ox += 2, at += 2 * v.y->strides[2]) filter_any<2>(b, top, ox, at, to);
-  if (ox < v.ow) filter_any<1>(b, top, ox, at, to);
+  for (; ox + 3 <= v.ow; ox += 3, at += 3 * v.y->strides[2]) filter_any<3>(b, lines, top, ox, at, to);
+  for (; ox < v.ow; ++ox, at += v.y->strides[2]) filter_any<1>(b, lines, top, ox, at, to);
 }
 
 // Channels of one block of output rows [begin, end) of all images.
