@@ -173,17 +173,22 @@ def main() -> None:
         (args.work / "qat.json").write_text(json.dumps(rows, indent=2) + "\n")
 
     measure("f32", tiercast.compile((net, example), target="host", output=args.work / "f32.tcpkg"))
-    mixer = parts["mixing"].Mixer(args.work / "cache", np.random.default_rng([0, 7]))
-    calibration = [training_inputs(mixer, net, 4, SIZE)[0] for _ in range(CALIBRATION)]
-    measure("PTQ", after_training(net, example, calibration, args.work))
+
+    def data() -> tuple[Any, list[Any]]:
+        """The calibration set, and where the training data come from, the same for every row."""
+        mixer = parts["mixing"].Mixer(args.work / "cache", np.random.default_rng([0, 7]))
+        return mixer, [training_inputs(mixer, net, 4, SIZE)[0] for _ in range(CALIBRATION)]
+
+    measure("PTQ", after_training(net, example, data()[1], args.work))
     for bits in args.bits:
+        mixer, calibration = data()
         prepared = prepared_for(net, example, bits, calibration)
         measure(f"W{bits}A8, not trained", compiled(prepared, example, args.work / f"ptq{bits}.tcpkg"))
         train(prepared, net, mixer, RATES[bits], args.steps)
         torch.save(prepared.state_dict(), args.work / f"qat{bits}.pt")
         measure(f"W{bits}A8, QAT", compiled(prepared, example, args.work / f"qat{bits}.tcpkg"))
     if args.control:
-        longer = trained_in_f32(net, parts["model"].load(), example, mixer, args.steps)
+        longer = trained_in_f32(net, parts["model"].load(), example, data()[0], args.steps)
         made = tiercast.compile((longer, example), target="host", output=args.work / "longer.tcpkg")
         measure("f32, trained on alike", made)
     print(table(rows))

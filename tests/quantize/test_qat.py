@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +369,11 @@ def test_users_errors_say_what_to_do(trained: tuple[nn.Module, QATModel]) -> Non
         Distillation(nn.Dropout())
     with pytest.raises(UsageError, match="NaN"):
         calibrate(fresh, [image * float("nan")])
+
+
+def test_the_room_is_entered_without_torch() -> None:
+    code = "import sys, tiercast.quantize; sys.exit('torch' in sys.modules or 'torchao' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def _name(fake: FakeQuantize) -> str:
