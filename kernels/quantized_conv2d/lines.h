@@ -115,6 +115,26 @@ inline void copy_line(const LinePlan& plan, int64_t n, int64_t iy, int64_t g, ui
   fill_bytes(at + inside * v.c, (plan.span - left - inside) * v.c, border);
 }
 
+#ifndef TC_NARROW
+// Panels narrower than a vector, which another instruction set's packing has.
+TC_NOINLINE void narrow_rows(const uint8_t* a, int64_t pitch, int64_t rows, const Segments& segments, const DotPanel& b,
+                             const DotOut& out) {
+  for (int64_t i = 0; i < rows; ++i, a += pitch) {
+    for (int64_t column = 0; column < b.real; ++column) {
+      int32_t sum = b.bias[column];
+      const int8_t* weight = b.weight + column * 4;
+      for (int64_t s = 0; s < segments.count; ++s) {
+        const uint8_t* from = a + segments.offset[s];
+        for (int64_t q = 0; q < segments.quads; ++q, from += 4, weight += b.width * 4) {
+          for (int byte = 0; byte < 4; ++byte) sum = wrapping_sum(sum, (int8_t)(from[byte] ^ DOT_FLIP) * weight[byte]);
+        }
+      }
+      store_sum(*out.y, out.at + i * out.pitch + column, sum, b.scale[column], out.to);
+    }
+  }
+}
+#endif
+
 // `rows` lots of `pixels` copied pixels, `step` bytes apart, times every panel of group g. at: of lot 0; results of lots are `stride`
 // apart.
 struct Lots {

@@ -36,9 +36,9 @@ SLACK_BYTES = 64  # QCONV_SLACK of the kernels
 # Of rows that copy lines of the input instead of taps (kernels/quantized_conv2d/lines.h); they stay in that
 # cache.
 _LINE_BYTES, _FLAT_BYTES, _LINE_SLACK_BYTES, _REPACKED_BYTES = 98304, 24576, 128, 16384
-_LINES = ("avx512vnni",)
-# Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them. The
-# first fills its vectors with several quads where there are few columns.
+_LINES = ("avx512vnni", "avx2")
+_NARROW = ("avx512vnni",)  # fill vectors with several quads where there are few columns
+# Widest panel, and the fewest columns that a panel has, by instruction set: all rows read all of them.
 _PANELS = {"avx512vnni": (64, 16), "avx2": (8, 8), "neoni8mm": (8, 4), "neondot": (8, 4), "neon": (8, 4)}
 
 
@@ -202,7 +202,7 @@ def _line_bytes(taps: int) -> int:
 def panels_of(isa: str, columns: int) -> Panels:
     """The panels of quads that a row of the instruction set is fastest on, of so many columns."""
     panel, granule = _PANELS.get(isa, (16, 4))
-    if isa in _LINES and columns <= granule // 2:
+    if isa in _NARROW and columns <= granule // 2:
         granule = 1 << (columns - 1).bit_length()
     return Panels(panel, granule, np.int32)
 
