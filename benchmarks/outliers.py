@@ -57,7 +57,7 @@ def main() -> None:
     source = (Outliers().eval(), {"image": torch.zeros(1, 3, SIZE, SIZE)})
     random = np.random.default_rng(0)
     samples = [{"image": random.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)} for _ in range(8)]
-    whole = tiercast.quantize(source, samples, check_import=False)
+    whole = tiercast.quantize.post_training(source, samples, check_import=False)
     best = max(whole.calibrated.effects.values())
     error = 100 * 10 ** (-best / 20)
     print(f"all {len(whole.chosen)} units on integers: {best:.1f} dB, {error:.1f} % relative error")

@@ -95,7 +95,7 @@ def main() -> None:
 
     measure("f32", f32, [])
     for method in METHODS:
-        done = tiercast.quantize(source, samples, method=method, check_import=False)
+        done = tiercast.quantize.post_training(source, samples, method=method, check_import=False)
         package = tiercast.compile(done.model, output=args.work / f"{method}.tcpkg")
         measure(f"all s8, {method}", package, sorted(done.kept))
     for points in POINTS:

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tiercast import quantize
+    from tiercast import quantize as quantize
     from tiercast.parity import verify
     from tiercast.pipeline import compile
     from tiercast.preflight import check
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tiercast.session import Session
 
 __version__ = "0.1.0"
-__all__ = ["Session", "__version__", "check", "compile", "quantize", "run_on_target", "verify"]
+__all__ = ["Session", "__version__", "check", "compile", "run_on_target", "verify"]
 
 # Loaded on first use: `import tiercast` stays under 0.3 s and needs no model framework.
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "quantize":  # a room that is called: see there
+    if name == "quantize":  # a room of functions: see there
         return importlib.import_module("tiercast.quantize")
     if name not in _HOMES:
         raise AttributeError(f"module 'tiercast' has no attribute {name!r}")

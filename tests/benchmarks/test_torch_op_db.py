@@ -21,8 +21,10 @@ def test_refusals_have_a_reason_and_other_results_are_faults() -> None:
     import torch
 
     x = torch.rand(2, 3)
-    refused = judge_sample("fft", Called(torch.fft.fft, (), {}), [x])
+    refused = judge_sample("fft", Called(torch.fft.fft, (), {}, False), [x])
     assert refused.status == "refused" and refused.text
     calls = iter(range(100))
-    wrong = judge_sample("unsteady", Called(lambda x: x + (10 if next(calls) == 0 else 1), (), {}), [x])
+    wrong = judge_sample(
+        "unsteady", Called(lambda x: x + (10 if next(calls) == 0 else 1), (), {}, False), [x]
+    )
     assert wrong.status == "SILENT MISMATCH" and "relative error" in wrong.text

@@ -140,7 +140,7 @@ def test_outlier_channels_break_plain_quantization() -> None:
 
 def test_the_package_tells_how_it_was_quantized(tmp_path: Path) -> None:
     net, model = block_net()
-    tiercast.quantize(model, net.samples(), tmp_path / "q.onnx", method="minmax")
+    tiercast.quantize.post_training(model, net.samples(), tmp_path / "q.onnx", method="minmax")
     facts = read_package(tiercast.compile(tmp_path / "q.onnx", output=tmp_path / "q.tcpkg")).facts
     assert facts["quantization method"].startswith("minmax")
     assert "4 samples" in facts["quantization calibration"] and "sha256" in facts["quantization calibration"]

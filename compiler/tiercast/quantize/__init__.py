@@ -1,13 +1,12 @@
 """Quantization: float models to models that run on integers, with the evidence of what that costs.
 
-`tiercast.quantize("seg.onnx", "photos/", "seg.int8.onnx")` is `post_training`.
+`post_training` calibrates, `under_contract` also chooses layers by what they cost and lose,
+`prepare_qat` and `convert` train.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,15 +52,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-class _Room(ModuleType):
-    """A module that is called like what it is for: `tiercast.quantize(...)`."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Quantized:
-        """`post_training`."""
-        made: Quantized = self.post_training(*arguments, **options)
-        return made
-
-
-sys.modules[__name__].__class__ = _Room
