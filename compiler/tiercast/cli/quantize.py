@@ -275,7 +275,7 @@ def _show_quantized(console: Console, result: dict[str, Any]) -> None:
     for item in result["islands"]:
         cost = "" if unit is None else f", {item['cost']:.4g} {unit} with its conversions"
         console.print(
-            f"  float island: {', '.join(item['operators'])} ({item['nodes'][0]}), dequantizes "
+            f"  float island: {_counted(item['operators'])} ({item['nodes'][0]}), dequantizes "
             f"{item['dequantized_elements']} and quantizes {item['quantized_elements']} elements{cost}",
             markup=False,
         )
@@ -290,3 +290,9 @@ def _show_quantized(console: Console, result: dict[str, Any]) -> None:
         f"{len(result['units'])} units on integers, {islands}; signal to noise of the outputs: {effects}",
         markup=False,
     )
+
+
+def _counted(operators: list[str]) -> str:
+    """Operators with how many of each there are."""
+    counts = {kind: operators.count(kind) for kind in dict.fromkeys(operators)}
+    return ", ".join(kind if count == 1 else f"{kind} x{count}" for kind, count in counts.items())
