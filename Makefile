@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-weights bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -99,6 +99,9 @@ bench-ptq: setup ## quantize the shipped effect without training, wholly and und
 
 bench-qat: setup ## train the shipped effect for integers (8 and 4 bits of weights) and measure the IoU of each
 	$(RUN)/python -m benchmarks.qat
+
+bench-weights: setup ## weights in f16, 8 and 4 bits: bytes and errors of packages, IoU of the shipped effect
+	$(RUN)/python -m benchmarks.weights_only
 
 bench-peers: setup ## every reference model against six other engines, 1 and 2 threads, interleaved
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh

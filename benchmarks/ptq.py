@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 import tiercast
-from benchmarks.qat import SIZE, effect
+from benchmarks.qat import SIZE
+from benchmarks.stories import effect
 from tiercast.progress import listening
 from tiercast.quantize.contract import required
 from tiercast.quantize.costs import measure_packages

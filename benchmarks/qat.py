@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,13 @@ from torch.nn import functional
 
 import tiercast
 import tiercast.quantize
+from benchmarks.stories import as_function, effect
 from tiercast.quantize.qat import Distillation, QATConfig, QATModel, Trainer, calibrate, convert, prepare_qat
 
-EFFECT = Path(__file__).parents[1] / "effects" / "stories_segmentation"
 SIZE = 256  # deployed, and measured
 RATES = {8: 1e-4, 4: 5e-4}  # peak learning rates by bits of weights, chosen on validation clips (seed 100)
 SHAPES = ((128, 8), (256, 4))  # (size, batch) of the training pictures, in turn
 CALIBRATION = 16  # batches of 4 pictures of SIZE
-Package = Callable[[Tensor, Tensor], Tensor]
-
-
-def effect() -> Any:
-    """The effect's own modules: model, mixing, cache, evaluate."""
-    import importlib
-
-    sys.path.insert(0, str(EFFECT))
-    return {name: importlib.import_module(name) for name in ("model", "mixing", "cache", "evaluate")}
 
 
 def training_inputs(
@@ -88,20 +78,6 @@ def train(prepared: QATModel, net: torch.nn.Module, mixer: Any, rate: float, ste
         if len(losses) % 25 == 0:
             spent = time.process_time() - start
             print(f"step {len(losses)}: loss {np.mean(losses[-25:]):.4f}, {spent:.0f} s CPU", flush=True)
-
-
-def as_function(path: Path) -> Package:
-    """A package of one picture as a function of batches [N, C, S, S]."""
-    session = tiercast.Session(path, threads=1)
-
-    def run(frame: Tensor, previous: Tensor) -> Tensor:
-        masks = []
-        for picture, mask in zip(frame, previous, strict=True):
-            fed = {"frame": picture[None].numpy(), "previous_mask": mask[None].numpy()}
-            masks.append(torch.from_numpy(np.array(next(iter(session.run(fed).values())))))
-        return torch.cat(masks)
-
-    return run
 
 
 def prepared_for(

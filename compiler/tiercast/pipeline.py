@@ -57,6 +57,7 @@ from tiercast.passes.split_composites import split_composites
 from tiercast.passes.split_copies import split_copies
 from tiercast.passes.unroll_loops import unroll_loops
 from tiercast.passes.widen_halves import widen_halves
+from tiercast.passes.widen_int4 import widen_int4
 from tiercast.records import Records, find_records
 from tiercast.target import Target, find_target, targets
 from tiercast.text import shape_text
@@ -101,6 +102,7 @@ class DecidingStage:
 STAGES: tuple[Stage | DecidingStage, ...] = (
     # ONNX operators, in the model's own memory order
     Stage(widen_halves, "loaded"),
+    Stage(widen_int4, "loaded"),
     Stage(fold_constants, "imported"),
     Stage(unroll_loops, "imported"),
     Stage(split_composites, "imported"),
@@ -130,7 +132,7 @@ STAGES: tuple[Stage | DecidingStage, ...] = (
     DecidingStage(fuse_inverted_residual, "fused"),
     Stage(fuse_statistics, "fused"),
 )
-PRECISIONS = ("f32", "f16", "f16-weights", "int8-weights")
+PRECISIONS = ("f32", "f16", "f16-weights", "int8-weights", "int4-weights")
 
 
 @dataclass
@@ -185,7 +187,7 @@ def compile(
     dtypes: element types of TorchScript's inputs that are not f32, {"ids": "s64"}.
     check_import: compare what PyTorch's exporter made with eager PyTorch (see `frontend.load`).
     precision: "f32"; "f16": storage and arithmetic, for targets that have fp16; "f16-weights": half the
-    package, "int8-weights": about a quarter of it, both computed in f32, for all targets.
+    package, "int8-weights": about 0.3 of it, "int4-weights": 0.2 of it, all computed in f32, for all targets.
     calibrate: for f16, inputs (arrays by name) on which the values' ranges are measured: what would overflow
     stays f32. Default: random ones.
     watch: called as watch(stage name, model) after every stage.
@@ -379,7 +381,7 @@ def _stages_until(name: str | None) -> Sequence[Stage | DecidingStage]:
 
 def stored_weights(precision: str) -> str:
     """How `lower_graph` is to keep weights for one of PRECISIONS."""
-    return {"f16-weights": "f16", "int8-weights": "s8"}.get(precision, "f32")
+    return {"f16-weights": "f16", "int8-weights": "s8", "int4-weights": "s4"}.get(precision, "f32")
 
 
 def check_precision(precision: str, target: Target) -> None:

@@ -115,7 +115,7 @@ def test_weights_of_a_quantized_file_stay_s8_and_lose_nothing(
 ) -> None:
     x = {"x": np.random.default_rng(1).standard_normal((1, 64, 16, 16)).astype(np.float32)}
     small = compile_plan(model(True), "host").plan
-    monkeypatch.setattr("tiercast.lower.lowering.SMALLEST", 1 << 40)
+    monkeypatch.setattr("tiercast.lower.narrow_weights.SMALLEST_EXACT", 1 << 40)
     plain = compile_plan(model(True), "host").plan
     made = [step.op for step in small.prepare].count("widen_weights_s8f32")
     assert made == 8 and not any("widen" in step.op for step in plain.prepare)

@@ -46,7 +46,7 @@ def same_as_onnxruntime(folder: Path, text: str, inputs: dict[str, np.ndarray]) 
 
 
 @pytest.mark.native
-@pytest.mark.parametrize(("trips", "limit"), [(4, 99), (9, 2)])
+@pytest.mark.parametrize(("trips", "limit"), [(4, 99), (9, 2), (0, 99)])
 def test_a_loop_runs_until_its_count_or_its_condition_ends(tmp_path: Path, trips: int, limit: int) -> None:
     x = np.arange(4, dtype=np.float32)
     same_as_onnxruntime(tmp_path, LOOP.format(trips=trips, limit=limit), {"x": x})
@@ -84,6 +84,18 @@ def test_what_depends_on_data_or_is_too_long_is_refused(text: str, why: str) -> 
     model = graph(text)
     with pytest.raises(GraphError, match=rf'node "y" \(Loop\).*{why}'):
         unroll_loops(model)
+
+
+@pytest.mark.native
+def test_what_a_loop_that_never_runs_stacks_is_empty(tmp_path: Path) -> None:
+    """Its items' shape is the body's, or that of the loop's own output; joined to others it is nothing."""
+    x = {"x": np.arange(4, dtype=np.float32)}
+    text = LOOP.format(trips=0, limit=9)
+    joined = text.replace("=> (float[4] y, float[N,4] all)", "=> (float[4] y, float[N,4] more)")
+    joined = joined.rstrip()[:-1] + "row = Unsqueeze(x, zero)  more = Concat<axis=0>(all, row)\n}"
+    joined = joined.replace("trips = ", "zero = Constant<value_ints = [0]>()  trips = ", 1)
+    for case in (joined, text.replace("float[4] t, float[4] u", "float[4] t, u")):
+        same_as_onnxruntime(tmp_path, case, x)
 
 
 def test_branches_of_different_shapes_are_refused() -> None:

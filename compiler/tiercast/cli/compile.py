@@ -49,7 +49,8 @@ def command(
         str,
         typer.Option(
             help="f32; f16: half precision where the values allow it, on targets with fp16; "
-            "f16-weights: half the package, int8-weights: a quarter of it, both computed in f32."
+            "f16-weights: half the package, int8-weights: 0.3 of it, int4-weights: 0.2 of it, all three "
+            "computed in f32."
         ),
     ] = "f32",
     calibrate: Annotated[
@@ -195,7 +196,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
 
 def summary(done: Compilation) -> dict[str, Any]:
     """Counts, sizes, passes and times of a compilation."""
-    from tiercast.lower.lowering import KEPT
+    from tiercast.lower.lowering import KEPT, KEPT_WIDER
 
     plan = done.plan
     kernels: dict[str, int] = {}
@@ -224,6 +225,7 @@ def summary(done: Compilation) -> dict[str, Any]:
             *(f"{node}: {why}" for node, why in _precision_report(done).refused),
             *(text for name, text in plan.facts.items() if name.startswith(KEPT)),
         ],
+        "kept_wider": [text for name, text in plan.facts.items() if name.startswith(KEPT_WIDER)],
         "times_ms": {name: round(time_ms, 2) for name, time_ms in done.times_ms.items()},
     }
 
@@ -258,6 +260,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
     console.print(passes)
     for line in result["kept_f32"]:
         console.print(f"  f32: {line}", markup=False)
+    for line in result["kept_wider"]:
+        console.print(f"  wider: {line}", markup=False)
     if "warning" in result:
         console.print(f"  warning: {result['warning']}", markup=False)
     for line in result["copies"]:

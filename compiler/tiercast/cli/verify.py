@@ -63,7 +63,8 @@ def command(
         float | None,
         typer.Option(
             help="Largest max|difference| / max|reference| of an output; default 1e-4, for f16 packages "
-            "2e-2, for f16-weights 5e-3, for int8-weights 0.15."
+            "2e-2, for f16-weights 5e-3, for int8-weights 0.15, "
+            "for int4-weights 0.75."
         ),
     ] = None,
     html: Annotated[

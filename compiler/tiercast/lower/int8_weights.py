@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 MOST = 127  # -128 stays unused, so that every value has its negative
-SMALLEST = 1024  # elements: smaller weights stay as they are, the step that widens them costs as much
 # Relative error (in the 2-norm) of weights rounded to s8; some 8e-3 is what rounding costs normally
 # distributed columns of hundreds of elements.
 LARGEST_ERROR = 2e-2
@@ -25,6 +25,15 @@ class Int8Weight:
     values: np.ndarray
     scales: np.ndarray
     error: float
+    kind: ClassVar = "int8"
+    op_type: ClassVar = "WidenWeights"
+    op: ClassVar = "widen_weights_s8f32"
+    params: ClassVar[dict[str, int | float]] = {}
+
+    @property
+    def packed(self) -> np.ndarray:
+        """As the package keeps the values."""
+        return self.values
 
     @property
     def refusal(self) -> str | None:

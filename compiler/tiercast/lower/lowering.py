@@ -14,7 +14,7 @@ from tiercast.errors import GraphError
 from tiercast.ir.dtypes import NAMES
 from tiercast.kernel import Choice, Row, choose, families, rows_of
 from tiercast.lower.arena import Lifetime, plan_arena
-from tiercast.lower.int8_weights import SMALLEST, Int8Weight, exact_int8, nearest_int8
+from tiercast.lower.narrow_weights import NarrowWeight, narrow_weight
 from tiercast.lower.plan import ALIGNMENT_BYTES, NUMPY_DTYPES, Plan, Port, Step, Tensor, WeightsSegment
 from tiercast.lower.storage import FREE_OPS, Storage, StoragePlan, is_dense, place_values
 from tiercast.ops.copy import copy_view
@@ -28,8 +28,9 @@ from tiercast.tuning import Decisions
 
 _MOST_AXES = 8  # of the runtime's tensors (runtime/src/verify.cc)
 _SMALLEST_HALF = 256  # elements: smaller constants stay f32, they save nothing
-STORED = ("f32", "f16", "s8")
+STORED = ("f32", "f16", "s8", "s4")
 KEPT = "kept f32 "  # how the facts of a plan that name constants kept in f32 begin
+KEPT_WIDER = "kept wider "  # and those that name weights kept in more bits than asked for
 
 
 def dtype_name(value: ir.Value) -> str:
@@ -46,7 +47,8 @@ class GraphLowering:
     """Implements `ops.lowering.Lowering` for one graph and one target.
 
     prefer: row name -> used instead of the merit order wherever that row serves the op (tests and benchmarks
-    of one row). stored: how weights are kept, one of STORED; `kept_f32` says which are not and why.
+    of one row). stored: how weights are kept, one of STORED; `kept_f32` and `kept_wider` say which are not
+    and why.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class GraphLowering:
         weights: WeightsSegment | None = None,
     ) -> None:
         self.kept_f32: list[str] = []
+        self.kept_wider: list[str] = []
         self._stored = stored
         self.calls: list[KernelCall] = []
         self.constants: list[Tensor] = []
@@ -124,35 +127,35 @@ class GraphLowering:
         packed = packed if dims is None else packed.reshape(dims)
         return self._as_it_is(packed, label) if self._stored == "f32" else self._as_half(packed, label)
 
-    def _narrow(self, matrix: np.ndarray, label: str) -> Int8Weight | None:
-        """The s8 form in which a weight is to be kept, if it is."""
-        if matrix.size < SMALLEST or matrix.ndim < 2:
-            return None
-        stacked = matrix.reshape(-1, *matrix.shape[-2:])
-        found = exact_int8(stacked)
-        if found is not None or self._stored != "s8":
-            return found
-        found = nearest_int8(stacked)
-        if found.refusal is None:
-            return found
-        self._keep(matrix, label, f"{found.refusal}; f16 where that holds it")
-        return None
+    def _narrow(self, matrix: np.ndarray, label: str) -> NarrowWeight | None:
+        """The integers in which a weight is to be kept, if it is."""
+        found, refused = narrow_weight(matrix, self._stored)
+        instead = "f16 where that holds it" if found is None else found.kind
+        for reason in refused:
+            self.kept_wider.append(f"{self._called(matrix, label)}: {reason}; {instead}")
+        return found
 
     def _keep(self, array: np.ndarray, label: str, reason: str) -> None:
+        self.kept_f32.append(f"{self._called(array, label)}: {reason}")
+
+    def _called(self, array: np.ndarray, label: str) -> str:
         assert self._node is not None
-        self.kept_f32.append(f"{where(self._node)} {label} {list(array.shape)}: {reason}")
+        return f"{where(self._node)} {label} {list(array.shape)}"
 
     def _prepare_widened(
-        self, narrow: Int8Weight, label: str, panels: Panels | None, dims: Sequence[int]
+        self, narrow: NarrowWeight, label: str, panels: Panels | None, dims: Sequence[int]
     ) -> Prepared:
         packing = {"panel": 0, "granule": 1}
         if panels is not None:
             packing = {"panel": panels.panel, "granule": panels.granule}
-        stored = [self._as_it_is(narrow.values, label), self._as_it_is(narrow.scales, f"{label} scale")]
-        attributes = [ir.AttrInt64(name, value) for name, value in packing.items()]
-        node = ir.Node(DOMAIN, "WidenWeights", [], attributes, name=f"widen/{label}")
-        row = self.choose("widen_weights_s8f32")
-        return self.prepare(node, row, stored, tuple(dims), label, packing)
+        stored = [self._as_it_is(narrow.packed, label), self._as_it_is(narrow.scales, f"{label} scale")]
+        params = {**packing, **narrow.params}
+        attributes = [
+            ir.AttrInt64(name, value) if isinstance(value, int) else ir.AttrFloat32(name, value)
+            for name, value in params.items()
+        ]
+        node = ir.Node(DOMAIN, narrow.op_type, [], attributes, name=f"widen/{label}")
+        return self.prepare(node, self.choose(narrow.op), stored, tuple(dims), label, params)
 
     def _widened(self, array: np.ndarray, label: str) -> Prepared:
         """The array as f16 in the weights segment, made f32 when a session opens."""
@@ -290,9 +293,10 @@ def lower_graph(
     """Lowers a physical model to a plan for `target` (its `has` decides the rows).
 
     decisions: what decides between algorithms; by default predictions alone. stored, one of STORED: constants
-    that bear it are kept narrower and widened when a session opens, with "f16" all large ones, with "s8"
-    weights in s8, or in f16 where their packing has no columns; the plan's facts name what does not. weights:
-    a segment for the constants, shared with other plans; the plan's own `weights` then stay empty.
+    that bear it are kept narrower and widened when a session opens, with "f16" all large ones, with "s8" or
+    "s4" weights in 8 or 4 bits, or in f16 where their packing has no columns; the plan's facts name what does
+    not. weights: a segment for the constants, shared with other plans; the plan's own `weights` then stay
+    empty.
 
     Raises GraphError where a node can't be lowered, naming the node and the rule.
     """
@@ -304,6 +308,7 @@ def lower_graph(
     if weights is None:
         plan.weights = low.weights.whole()
     plan.facts |= {f"{KEPT}{index}": text for index, text in enumerate(low.kept_f32)}
+    plan.facts |= {f"{KEPT_WIDER}{index}": text for index, text in enumerate(low.kept_wider)}
     return plan
 
 

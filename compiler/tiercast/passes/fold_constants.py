@@ -86,7 +86,8 @@ def _restore_metadata(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
 def compute_constants(model: ir.Model) -> None:
     """Computes what depends on no input, by onnxruntime, in place.
 
-    DequantizeLinear of a constant stays, and what reads it: the integers are what quantize_operators wants.
+    DequantizeLinear of a constant stays, and what reads it: the integers are what quantize_operators wants;
+    of 4 bits or with blocks of scales it is computed.
     ModelError when onnxruntime can't compute a constant.
     """
     while _compute_rest(model.graph):
@@ -104,7 +105,7 @@ def _compute_rest(graph: ir.Graph) -> bool:
     for node in graph:
         if node in at_run_time or not _of_constants(node, graph, at_run_time):
             continue
-        if node.op_type == "DequantizeLinear" or any(
+        if _keeps_integers(node) or any(
             value is not None and value.producer() in kept for value in node.inputs
         ):
             kept.add(node)
@@ -129,6 +130,15 @@ def _compute_rest(graph: ir.Graph) -> bool:
             value.replace_all_uses_with(constant)
     graph.remove(nodes, safe=True)
     return True
+
+
+def _keeps_integers(node: ir.Node) -> bool:
+    """Whether the node dequantizes what arithmetic on integers takes: no blocks, no fewer than 8 bits."""
+    if node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return False
+    blocked = node.attributes.get("block_size")
+    narrow = node.inputs[0].dtype in (ir.DataType.INT4, ir.DataType.UINT4)
+    return not narrow and (blocked is None or blocked.as_int() == 0)
 
 
 def _of_constants(node: ir.Node, graph: ir.Graph, at_run_time: set[ir.Node]) -> bool:

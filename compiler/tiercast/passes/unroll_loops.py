@@ -137,10 +137,31 @@ class _Unroller:
             for made, name in zip(scans, results[carried:], strict=True):
                 made.append(name)
             trip += 1
-        if trip == 0 and scans:
-            raise GraphError(f"{_where(node)}: it never runs, so that its scan outputs are empty tensors")
-        stacked = [self._stacked(f"{stem}.scan{at}", made, 0) for at, made in enumerate(scans)]
+        stacked = [
+            self._stacked(f"{stem}.scan{at}", made, 0) if made else self._empty(node, body, carried + at)
+            for at, made in enumerate(scans)
+        ]
         self._bind(node, [*state, *stacked])
+
+    def _empty(self, node: onnx.NodeProto, body: onnx.GraphProto, at: int) -> str:
+        """What output `at` of a loop that never runs stacks: no items, [0, ...] of the body's result."""
+        port = body.output[1 + at]
+        name = node.output[at] if at < len(node.output) else ""
+        whole = self._types.get(name)
+        if _is_static(port):
+            kind, dims = port.type.tensor_type.elem_type, port.type.tensor_type.shape.dim
+        elif whole is not None and whole.HasField("shape") and all(_known(d) for d in whole.shape.dim[1:]):
+            kind, dims = whole.elem_type, whole.shape.dim[1:]
+        elif not name:
+            kind, dims = onnx.TensorProto.FLOAT, []
+        else:
+            raise GraphError(
+                f"{_where(node)}: it never runs, and the shape of the items that {name!r} would stack is not "
+                f"known ({_text(port)}); give the body's output {port.name!r} its shape"
+            )
+        shape = (0, *(dim.dim_value for dim in dims))
+        stem = f"{node.output[0] or node.name}.none{at}"
+        return self._constant(stem, np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind)))
 
     def _goes_on(self, node: onnx.NodeProto, condition: str) -> bool:
         known = self._known.value(condition) if condition else np.True_
@@ -208,7 +229,11 @@ def _type_of(tensor: onnx.TensorProto) -> Any:
 def _is_static(port: onnx.ValueInfoProto) -> bool:
     tensor = port.type.tensor_type
     known = port.type.HasField("tensor_type") and tensor.HasField("shape")
-    return known and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+    return known and all(_known(dim) for dim in tensor.shape.dim)
+
+
+def _known(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    return bool(dim.HasField("dim_value"))
 
 
 def _dims(port: onnx.ValueInfoProto) -> list[int]:
