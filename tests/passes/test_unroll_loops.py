@@ -88,7 +88,7 @@ def test_what_depends_on_data_or_is_too_long_is_refused(text: str, why: str) -> 
 
 @pytest.mark.native
 def test_what_a_loop_that_never_runs_stacks_is_empty(tmp_path: Path) -> None:
-    """Its items' shape is the body's, or that of the loop's own output; joined to others it is nothing."""
+    """Its items' shape follows from what the body reads; joined to others it is nothing."""
     x = {"x": np.arange(4, dtype=np.float32)}
     text = LOOP.format(trips=0, limit=9)
     joined = text.replace("=> (float[4] y, float[N,4] all)", "=> (float[4] y, float[N,4] more)")
@@ -96,6 +96,27 @@ def test_what_a_loop_that_never_runs_stacks_is_empty(tmp_path: Path) -> None:
     joined = joined.replace("trips = ", "zero = Constant<value_ints = [0]>()  trips = ", 1)
     for case in (joined, text.replace("float[4] t, float[4] u", "float[4] t, u")):
         same_as_onnxruntime(tmp_path, case, x)
+
+
+def test_items_cut_at_computed_bounds_keep_their_other_axes() -> None:
+    """And an item whose length depends on data is refused."""
+    text = """(float[6,4] x, int64[1] a, int64[1] b) => (float[N,4] y) {
+        trips = Constant<value_int = 0>()  zero = Constant<value_ints = [0]>()
+        go = Constant<value = bool {1}>()
+        y = Loop(trips, go) <body = body (int64 i, bool c) => (bool c2, ITEM u) {
+            piece = Slice(x, a, b, zero)  u = REDUCE  c2 = Identity(c) }>
+    }"""
+    model = graph(text.replace("ITEM", "float[4]").replace("REDUCE", "ReduceSum<keepdims=0>(piece, zero)"))
+    unroll_loops(model)
+    (found,) = [value.const_value for value in model.graph.initializers.values() if 0 in value.shape]
+    assert found.numpy().shape == (0, 4) and found.numpy().dtype == np.float32
+    open_one = graph(
+        text.replace("float[N,4] y", "float[N,M,4] y")
+        .replace("ITEM", "float[M,4]")
+        .replace("REDUCE", "Neg(piece)")
+    )
+    with pytest.raises(GraphError, match=r"never runs, and the shape of the items"):
+        unroll_loops(open_one)
 
 
 def test_branches_of_different_shapes_are_refused() -> None:

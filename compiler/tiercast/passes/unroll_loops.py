@@ -17,6 +17,7 @@ from tiercast.ir.shapes import infer_shapes
 from tiercast.ir.weights import give_back, light_proto
 from tiercast.passes.bodies import Constants, inline_body
 from tiercast.passes.fold_constants import fold_constants
+from tiercast.passes.item_types import infer_types
 
 MAX_TRIPS = 512
 MAX_NODES = 20_000
@@ -145,23 +146,26 @@ class _Unroller:
 
     def _empty(self, node: onnx.NodeProto, body: onnx.GraphProto, at: int) -> str:
         """What output `at` of a loop that never runs stacks: no items, [0, ...] of the body's result."""
-        port = body.output[1 + at]
-        name = node.output[at] if at < len(node.output) else ""
-        whole = self._types.get(name)
-        if _is_static(port):
-            kind, dims = port.type.tensor_type.elem_type, port.type.tensor_type.shape.dim
-        elif whole is not None and whole.HasField("shape") and all(_known(d) for d in whole.shape.dim[1:]):
-            kind, dims = whole.elem_type, whole.shape.dim[1:]
-        elif not name:
-            kind, dims = onnx.TensorProto.FLOAT, []
-        else:
-            raise GraphError(
-                f"{_where(node)}: it never runs, and the shape of the items that {name!r} would stack is not "
-                f"known ({_text(port)}); give the body's output {port.name!r} its shape"
-            )
-        shape = (0, *(dim.dim_value for dim in dims))
         stem = f"{node.output[0] or node.name}.none{at}"
-        return self._constant(stem, np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind)))
+        given = [f"{stem}.{port.name}" for port in body.input]
+        trip = [
+            onnx.helper.make_node("Constant", [], given[:1], value_int=0),
+            onnx.helper.make_node("Constant", [], given[1:2], value=numpy_helper.from_array(np.array(True))),
+            *(
+                onnx.helper.make_node("Identity", [source], [name])
+                for source, name in zip(node.input[2:], given[2:], strict=True)
+            ),
+        ]
+        nodes, results = inline_body(body, f"{stem}.", given)
+        made = [*self._nodes, *trip, *nodes]
+        kind = infer_types(self._graph, _HUB_OPSET, made, [results[1 + at]])[0]
+        if not kind.HasField("shape") or not all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            raise GraphError(
+                f"{_where(node)}: it never runs, and the shape of the items that output {at} would stack is "
+                f"not known ({_text(body.output[1 + at])}); it must follow from the shapes of the inputs"
+            )
+        shape = (0, *(dim.dim_value for dim in kind.shape.dim))
+        return self._constant(stem, np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
 
     def _goes_on(self, node: onnx.NodeProto, condition: str) -> bool:
         known = self._known.value(condition) if condition else np.True_
@@ -229,11 +233,7 @@ def _type_of(tensor: onnx.TensorProto) -> Any:
 def _is_static(port: onnx.ValueInfoProto) -> bool:
     tensor = port.type.tensor_type
     known = port.type.HasField("tensor_type") and tensor.HasField("shape")
-    return known and all(_known(dim) for dim in tensor.shape.dim)
-
-
-def _known(dim: onnx.TensorShapeProto.Dimension) -> bool:
-    return bool(dim.HasField("dim_value"))
+    return known and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
 
 
 def _dims(port: onnx.ValueInfoProto) -> list[int]:
