@@ -347,6 +347,21 @@ def test_what_the_module_holds_fast_is_no_size_to_train_with() -> None:
         prepared(_images(1)[..., :16])
 
 
+def test_examples_stay_as_they_were_and_batches_are_free() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return functional.avg_pool2d(self.conv(image), image.shape[2] // 2).flatten(1)
+
+    image = _images(1)
+    prepared = prepare_qat(Pooled(), image)
+    assert prepared(_images(5)).shape == (5, 16)
+    assert not [name for name in vars(image) if "dynamo" in name]  # the user's tensors stay as they were
+
+
 def test_users_errors_say_what_to_do(trained: tuple[nn.Module, QATModel]) -> None:
     image = _images(1)
     small = nn.Conv2d(3, 4, 1)

@@ -49,12 +49,15 @@ def capture(module: torch.nn.Module, example: Any) -> tuple[GraphModule, Sizes]:
 def _exported(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[GraphModule, Sizes]:
+    """With all dimensions dynamic, else the first of each input, else none: as much as the module allows."""
+    plain, doubled = (args, kwargs), _twice((args, kwargs))
     failure: Exception | None = None
-    doubled = _twice((args, kwargs))
-    for given, dynamic in ((doubled, True), ((args, kwargs), True), ((args, kwargs), False)):
+    for example, axes in ((doubled, None), (plain, None), (doubled, 1), (plain, 1), (plain, 0)):
+        # Copies: torch.export writes on tensors which of their dimensions are dynamic.
+        given: Arguments = _pytree.tree_map_only(torch.Tensor, torch.clone, example)
         try:
             with quiet():
-                shapes = _by_parameter(module, *_pytree.tree_map(_dynamic, given)) if dynamic else None
+                shapes = _by_parameter(module, *_dynamic(given, axes))
                 program = torch.export.export(module, *given, dynamic_shapes=shapes, strict=False)
                 sizes = sizes_of(program)
                 sizes.check(args, kwargs)  # the module may have held a doubled batch fast
@@ -76,8 +79,16 @@ def _twice(given: Arguments) -> Arguments:
     return doubled
 
 
-def _dynamic(leaf: Any) -> Any:
-    return [torch.export.Dim.AUTO] * leaf.dim() if isinstance(leaf, torch.Tensor) else None
+def _dynamic(given: Arguments, axes: int | None) -> Any:
+    """For each tensor whether its dimensions, the first `axes` of them or all, are dynamic."""
+
+    def of(leaf: Any) -> list[Any] | None:
+        if not isinstance(leaf, torch.Tensor):
+            return None
+        some = leaf.dim() if axes is None else min(axes, leaf.dim())
+        return [torch.export.Dim.AUTO] * some + [None] * (leaf.dim() - some)
+
+    return _pytree.tree_map(of, given)
 
 
 def _by_parameter(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
