@@ -218,9 +218,11 @@ def test_an_average_pool_gives_the_very_integers_of_litert(
 @pytest.mark.native
 @pytest.mark.parametrize("kind", [np.int8, np.uint8], ids=["int8", "uint8"])
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("size", [(4, 4), (7, 7), (16, 2)])
+@pytest.mark.parametrize(
+    ("size", "axes"), [((4, 4), [1, 2]), ((7, 7), [1, 2]), ((16, 2), [1, 2]), ((6, 5), [2]), ((3, 4), [3])]
+)
 def test_a_mean_gives_the_very_integers_of_litert_near_halves(
-    size: tuple[int, int], keep: bool, kind: Any, tmp_path: Path
+    size: tuple[int, int], axes: list[int], keep: bool, kind: Any, tmp_path: Path
 ) -> None:
     """Ratios of scales with few binary digits, so that many means are halves but for the rounding of f32."""
     pytest.importorskip("ai_edge_litert")
@@ -229,7 +231,7 @@ def test_a_mean_gives_the_very_integers_of_litert_near_halves(
         random = np.random.default_rng(seed)
         coarse, zeros = random.uniform(0.01, 0.1), [int(zero) for zero in random.integers(-90, 90, 2)]
         x = model.input((2, *size, 300), coarse * (2 * seed + 17) / 16, zeros[0])
-        inputs, result = [x, model.ints(1, 2)], model.output(coarse, zeros[1])
+        inputs, result = [x, model.ints(*axes)], model.output(coarse, zeros[1])
         model.graph.op("MEAN", inputs, [result], "ReducerOptions", KeepDims=keep)
         data = write(model.graph)
         near = random.integers(-30, 30, (2, *size, 300)) + zeros[0] + model.shift

@@ -85,10 +85,15 @@ def enlarged(factor: float, coordinates: str) -> Callable[[Builder], str]:
     return build
 
 
-def mean(b: Builder) -> str:
-    return b.quantize(
-        b.op("ReduceMean", b.quantized_input(1, 16, 7, 9), b.const(np.array([2, 3])), keepdims=0), 0.0031, 3
-    )
+def mean(*axes: int, dims: tuple[int, ...] = (1, 16, 7, 9), keepdims: int = 0) -> Build:
+    def build(b: Builder) -> str:
+        return b.quantize(
+            b.op("ReduceMean", b.quantized_input(*dims), b.const(np.array(axes)), keepdims=keepdims),
+            0.0061,
+            3,
+        )
+
+    return build
 
 
 def moves(b: Builder) -> str:
@@ -129,7 +134,13 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "chain": (chain, ["lookup"]),
     "concat of two scales": (joined, ["lookup", "lookup"]),
     "global average": (unary("GlobalAveragePool", 0.0101, 3), ["quantized_pool2d"]),
-    "mean": (mean, ["quantized_pool2d"]),
+    "mean": (mean(2, 3), ["quantized_pool2d"]),
+    "mean over width": (mean(-1, keepdims=1), ["quantized_pool2d"]),
+    "mean over height": (mean(2), ["quantized_pool2d"]),
+    "mean over channels": (mean(1, keepdims=1), ["quantized_pool2d"]),
+    "mean over rows": (mean(1, dims=(3, 9, 20)), ["quantized_pool2d"]),
+    "mean over first and last": (mean(0, -1, dims=(3, 9, 20)), ["quantized_pool2d"]),
+    "mean of all": (mean(0, 1, dims=(5, 20), keepdims=1), ["quantized_pool2d"]),
     "bilinear": (enlarged(2.0, "half_pixel"), ["quantized_resize2d"]),
     "max pool": (unary("MaxPool", 0.0203, 3, kernel_shape=[3, 3], strides=[2, 2]), ["quantized_pool2d"]),
     "moves": (moves, ["pad", "gather", "gather"]),

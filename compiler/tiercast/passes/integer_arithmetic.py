@@ -11,6 +11,7 @@ import onnx_ir as ir
 from tiercast.ir.edit import array, new_constant, only_user, static_shape
 from tiercast.ir.rounding import AWAY, BIASED, BIASED_U8, COARSE, UP, rounding_of
 from tiercast.ops.quantized_binary import coarse_fixed_point
+from tiercast.passes.integer_means import arranged, image_of
 from tiercast.passes.integer_operators import PRODUCTS, Emitter, Result, operator_node
 from tiercast.passes.integer_sums import matrix_refusal
 from tiercast.passes.quantization import BYTES, array_behind, behind, real_constant
@@ -110,12 +111,18 @@ def _biased(into: Emitter, result: Result, node: ir.Node) -> str | None:
 
 
 def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
-    """AveragePool, GlobalAveragePool or ReduceMean over both axes of an image."""
+    """AveragePool or GlobalAveragePool of images, or ReduceMean."""
     source = behind(node.inputs[0])
     dims = static_shape(node.inputs[0])
     if source is None or not source[1].uniform or source[1].kind not in BYTES or dims is None:
         return f"{node.op_type}: its input is not s8 or u8 with one scale"
-    if len(dims) != 4:
+    axes = [2, 3]
+    if node.op_type == "ReduceMean":
+        given = array(node.inputs[1]) if len(node.inputs) > 1 else None
+        if given is None or given.size == 0:
+            return "ReduceMean: its axes are no constant, or all"
+        axes = sorted({int(axis) % len(dims) for axis in given.reshape(-1)})
+    elif len(dims) != 4:
         return f"{node.op_type}: its input has rank {len(dims)}; images (rank 4) are averaged in integers"
     attributes: dict[str, Any] = {
         "scale": float(source[1].one_scale / result.how.one_scale),
@@ -123,10 +130,6 @@ def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
     }
     if node.op_type == "AveragePool":
         attributes |= {key: node.attributes[key].value for key in _POOL_ATTRIBUTES if key in node.attributes}
-    elif node.op_type == "ReduceMean":
-        axes = array(node.inputs[1]) if len(node.inputs) > 1 else None
-        if axes is None or sorted(int(axis) % 4 for axis in axes.reshape(-1)) != [2, 3]:
-            return "ReduceMean: it is over other axes than height and width"
     attributes |= result.attributes
     rounding, how = rounding_of(node), result.how
     same = (how.one_scale, how.signed_zero) == (source[1].one_scale, source[1].signed_zero)
@@ -134,9 +137,11 @@ def _average(into: Emitter, result: Result, node: ir.Node) -> str | None:
         attributes |= {"rounding": rounding, "scale": 1.0, "x_zero": 0, "y_zero": 0}
     elif rounding in (BIASED, BIASED_U8):
         attributes["rounding"] = rounding
-    x = into.signed.of(*source)
-    pooled = (*dims[:2], 1, 1)
-    out = result.node.outputs[0]
+    image, out = image_of(dims, axes), result.node.outputs[0]
+    x = arranged(into.graph, result.node, into.signed.of(*source), image, f"{out.name}.mean")
+    if image.window is not None:
+        attributes["kernel_shape"] = list(image.window)
+    pooled = image.pooled
     if static_shape(out) == pooled or node.op_type == "AveragePool":
         into.replace(result, "QuantizedAveragePool", [x], attributes)
         return None
