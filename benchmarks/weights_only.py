@@ -19,7 +19,7 @@ from benchmarks.models.zoo import build
 from benchmarks.stories import as_function, effect
 from tiercast.calibration import Batch
 from tiercast.inputs import random_inputs
-from tiercast.lower.lowering import KEPT_WIDER
+from tiercast.lower.calls import KEPT_WIDER
 from tiercast.pipeline import compile_buckets, write_compilation
 from tiercast.session import Session
 

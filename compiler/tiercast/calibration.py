@@ -11,7 +11,7 @@ import onnx_ir as ir
 from tiercast.errors import UsageError
 from tiercast.frontend import reference
 from tiercast.inputs import random_inputs, read_archive
-from tiercast.lower.lowering import dtype_name
+from tiercast.lower.calls import dtype_name
 from tiercast.lower.plan import Port
 from tiercast.ops.registry import shape
 from tiercast.passes.choose_precision import SMALLEST_NORMAL, Range

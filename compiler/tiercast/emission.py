@@ -24,7 +24,7 @@ from tiercast.ir import domain
 from tiercast.ir.composites import can_be_split
 from tiercast.ir.edit import static_shape, take_over
 from tiercast.ir.report import PassReport, label
-from tiercast.lower.lowering import dtype_name
+from tiercast.lower.calls import dtype_name
 from tiercast.ops import registry
 from tiercast.ops.layouter import Layouter
 from tiercast.ops.registry import Op, attr, const, dtype, legalizers, own_legalizers, shape

@@ -15,8 +15,8 @@ from onnx import helper, numpy_helper
 from tests.lower.test_int8_weights import model as float_model
 from tiercast.errors import PackageError
 from tiercast.kernel import families
+from tiercast.lower.calls import KEPT_WIDER
 from tiercast.lower.int4_weights import GROUP, Int4Weight, exact_int4, nearest_int4
-from tiercast.lower.lowering import KEPT_WIDER
 from tiercast.lower.narrow_weights import narrow_weight
 from tiercast.ops.registry import dense_strides
 from tiercast.package.file import write_package

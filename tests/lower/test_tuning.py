@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from tests.passes.graphs import physical
 from tiercast.ir.report import PassReport
-from tiercast.lower.lowering import GraphLowering
+from tiercast.lower.calls import GraphLowering
 from tiercast.lower.storage import place_values
 from tiercast.ops.registry import shape_key
 from tiercast.pipeline import DecidingStage

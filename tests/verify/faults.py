@@ -11,7 +11,7 @@ import pytest
 from tiercast import pipeline
 from tiercast.ir.edit import new_constant
 from tiercast.ir.report import PassReport
-from tiercast.lower.lowering import GraphLowering
+from tiercast.lower.calls import GraphLowering
 
 
 def spoil_after(monkeypatch: pytest.MonkeyPatch, stage: str, weight_shape: tuple[int, ...]) -> str:

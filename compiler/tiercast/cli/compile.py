@@ -196,7 +196,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
 
 def summary(done: Compilation) -> dict[str, Any]:
     """Counts, sizes, passes and times of a compilation."""
-    from tiercast.lower.lowering import KEPT, KEPT_WIDER
+    from tiercast.lower.calls import KEPT, KEPT_WIDER
 
     plan = done.plan
     kernels: dict[str, int] = {}

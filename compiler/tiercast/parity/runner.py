@@ -15,7 +15,7 @@ import onnx_ir as ir
 from tiercast.errors import TiercastError, UsageError
 from tiercast.frontend import intermediates, reference
 from tiercast.ir.report import name_of
-from tiercast.lower.lowering import dtype_name
+from tiercast.lower.calls import dtype_name
 from tiercast.lower.plan import NUMPY_DTYPES, Plan, Port
 from tiercast.ops.registry import shape
 from tiercast.package.file import encode

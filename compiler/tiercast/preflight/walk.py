@@ -13,7 +13,8 @@ from tiercast.frontend import load
 from tiercast.ir.refusals import NOT_SUPPORTED, Refusal, collect
 from tiercast.ir.report import PassReport, name_of, operator_of
 from tiercast.ir.support import runtime_nodes
-from tiercast.lower.lowering import GraphLowering, dtype_name, refusals
+from tiercast.lower.calls import GraphLowering, dtype_name
+from tiercast.lower.lowering import refusals
 from tiercast.lower.storage import place_values
 from tiercast.ops.lowering import KernelCall
 from tiercast.passes.assign_layout import assign_layout

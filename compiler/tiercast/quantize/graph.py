@@ -12,7 +12,7 @@ import onnx_ir as ir
 from tiercast.errors import UsageError
 from tiercast.ir.edit import remove_dead
 from tiercast.ir.report import PassReport
-from tiercast.lower.lowering import dtype_name
+from tiercast.lower.calls import dtype_name
 from tiercast.lower.plan import Port
 from tiercast.ops.registry import shape
 from tiercast.passes.move_quantization import move_quantization
