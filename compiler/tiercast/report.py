@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from tiercast.errors import UsageError
 from tiercast.lower.memory_map import Block, memory_map
 from tiercast.lower.plan import Plan, Step
 from tiercast.package.file import write_atomically
+from tiercast.page import page_templates
 from tiercast.parity import VerifyReport
 from tiercast.pipeline import Compilation
 from tiercast.text import bytes_text, shape_text
@@ -68,13 +67,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
 
 def render_report(content: ReportContent) -> str:
     """The page's HTML; it refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates(__file__)
     environment.filters.update(bytes=bytes_text, shape=lambda dims: "-" if dims is None else shape_text(dims))
     done, plan = content.compilation, content.compilation.plan
     blocks = memory_map(plan)

@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from tiercast.package.file import write_atomically
+from tiercast.page import page_templates
 from tiercast.parity.difference import Difference
 from tiercast.parity.report import StepParity, VerifyReport
 from tiercast.text import shape_text
@@ -26,13 +25,7 @@ def write_chart(path: Path, report: VerifyReport, left: str) -> Path:
 
 def render_chart(report: VerifyReport, left: str) -> str:
     """The page's HTML; it refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates(__file__)
     first = report.first_wrong
     rows = [_row(layer, report) for layer in report.layers]
     guilty = next((row for row in rows if first is not None and row["is_first"]), None)

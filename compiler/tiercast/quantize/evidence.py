@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from tiercast.package.file import write_atomically
+from tiercast.page import page_templates
 from tiercast.quantize.agreement import Contract, Verified
 from tiercast.quantize.measure import decibels
 from tiercast.text import bytes_text
@@ -84,13 +83,7 @@ def write_evidence(path: Path, done: Contract, model: str) -> Path:
 
 def render_evidence(done: Contract, model: str) -> str:
     """The page's HTML; it refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates(__file__)
     facts = contract_facts(done)
     return environment.get_template("evidence.html.j2").render(
         model=model,
