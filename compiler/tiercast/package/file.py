@@ -171,17 +171,26 @@ def _encode_model(plans: Sequence[Plan]) -> bytes:
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]
-    """Stores equal texts once: the plans of a model say most things alike."""
+    """Stores equal texts and equal arrays of numbers once: the steps and plans of a model say most things
+    alike.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._texts: dict[Any, int] = {}
+        self._stored: dict[Any, int] = {}
 
     def CreateString(self, s: Any, encoding: str = "utf-8", errors: str = "strict") -> int:
         """The offset of the text."""
-        if s not in self._texts:
-            self._texts[s] = super().CreateString(s, encoding, errors)
-        return self._texts[s]
+        if s not in self._stored:
+            self._stored[s] = super().CreateString(s, encoding, errors)
+        return self._stored[s]
+
+    def CreateNumpyVector(self, x: Any) -> int:
+        """The offset of the array."""
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._stored:
+            self._stored[key] = super().CreateNumpyVector(x)
+        return self._stored[key]
 
 
 def read_facts(path: Path) -> dict[str, str]:
