@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-qat bench-weights bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-peers-int8 bench-qat bench-weights bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -106,6 +106,10 @@ bench-weights: setup ## weights in f16, 8 and 4 bits: bytes and errors of packag
 bench-peers: setup ## every reference model against six other engines, 1 and 2 threads, interleaved
 	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 	$(RUN)/python -m benchmarks.peers.bench
+
+bench-peers-int8: setup ## five reference models in int8 against the int8 of other engines, 1 thread, interleaved
+	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
+	$(RUN)/python -m benchmarks.peers.bench --int8 --threads 1
 
 tf2onnx: setup ## run tf2onnx's own tests with our engine in place of onnxruntime
 	$(RUN)/python -m benchmarks.tf2onnx

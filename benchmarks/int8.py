@@ -188,12 +188,12 @@ def show(console: Console, title: str, pairs: Sequence[Pair]) -> None:
     console.print(table)
 
 
-def show_steps(console: Console, runners: Sequence[Runner]) -> None:
+def show_steps(console: Console, runners: Sequence[Runner], limit: int = 40) -> None:
     """The steps of each package that take the most, by wall time."""
     for runner in runners:
         times = np.min([runner.session.run_timed(runner.inputs)[1] for _ in range(100)], 0)
         console.print(f"{runner.path.name}: {times.sum():.0f} us in {len(times)} steps")
-        for at in np.argsort(-times)[:40]:
+        for at in np.argsort(-times)[:limit]:
             step = runner.plan.steps[at]
             first, last = (runner.plan.tensors[operands[0]].dims for operands in (step.inputs, step.outputs))
             shapes = f"{'x'.join(map(str, first))} -> {'x'.join(map(str, last))}"

@@ -12,7 +12,8 @@ from tiercast.peers.score import efficiency, score, summary
 def ran(ms: float, error: float = 1e-6, memory_mb: float = 3.0, start_ms: float = 10.0) -> Cell:
     """An engine that ran; half of `start_ms` is the load."""
     return Cell(
-        error=error, ms=ms, typical_ms=ms, wall_ms=ms, cpu_ms=ms, load_ms=start_ms, load_cpu_ms=start_ms / 2,
+        error=error, sqnr_db=60.0, ms=ms, typical_ms=ms, wall_ms=ms, cpu_ms=ms, load_ms=start_ms,
+        load_cpu_ms=start_ms / 2,
         first_ms=start_ms, first_cpu_ms=start_ms / 2, peak_growth_mb=memory_mb, file_bytes=4096,
     )  # fmt: skip
 
@@ -36,6 +37,7 @@ def document(rows: dict[int, dict[str, dict[str, Cell]]]) -> dict[str, Any]:
     )
     means = next(iter(gains.values()), {})
     return {
+        "precision": "f32",
         "machine": {
             "cpu": "c", "cores": 2, "load": 0.1, "load_at_end": 0.2, "seconds": 3.0, "neighbours": 0.25,
             "date": "d",

@@ -36,3 +36,15 @@ def test_progress_names_the_fastest_first() -> None:
     rows = document({1: {"a": {"tiercast": ran(3.0), "mnn": ran(2.0), "ncnn": Cell(failed="x")}}})
     text = report.line("a", {1: rows["sections"][0]["models"]["a"]})
     assert text.index("mnn") < text.index("tiercast") and "failed: ncnn" in text
+
+
+def test_an_int8_comparison_tells_noise_and_bound() -> None:
+    ours, noisy = ran(1.0), ran(0.5)
+    ours.bound_db = noisy.bound_db = 20.0
+    noisy.sqnr_db = 12.25
+    facts = document({1: {"a": {"tiercast": ours, "litert": noisy}}}) | {"precision": "int8"}
+    page = report.page(facts)
+    assert "12.2 dB)" in page and "signal-to-noise ratio" in page and "relative error against" not in page
+    times, _, noise, *_ = report.tables(facts)
+    assert "int8" in str(times.title) and list(times.columns[2].cells) == ["0.500 wrong"]
+    assert list(noise.columns[-1].cells) == ["20.0"]

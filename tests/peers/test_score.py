@@ -11,7 +11,7 @@ import pytest
 from tests.peers.cells import ran
 from tiercast.peers.drive import Cell
 from tiercast.peers.score import efficiency, score, summary
-from tiercast.peers.subject import max_relative_error
+from tiercast.peers.subject import max_relative_error, signal_to_noise_db
 
 
 def test_relative_error_is_of_the_largest_expected_value() -> None:
@@ -69,3 +69,20 @@ def test_efficiency_is_wall_over_wall_of_those_that_count_twice() -> None:
     one = {"tiercast": ran(4.0), "ncnn": ran(3.0), "mnn": ran(2.0)}
     two = {"tiercast": ran(2.0), "ncnn": ran(3.0, error=1.0), "mnn": Cell(failed="no")}
     assert efficiency(one, two) == {"tiercast": 2.0}
+
+
+def test_the_signal_to_noise_ratio_is_of_powers() -> None:
+    expected = np.array([3.0, 4.0], np.float32)
+    assert signal_to_noise_db(np.array([3.0, 4.5], np.float32), expected) == pytest.approx(20.0)
+    assert signal_to_noise_db(expected, expected) == float("inf")
+    assert signal_to_noise_db(np.array([np.nan, 4.0], np.float32), expected) == -float("inf")
+    assert signal_to_noise_db(np.array([3.0], np.float32), expected) == -float("inf")
+
+
+def test_an_int8_engine_counts_by_its_noise_alone() -> None:
+    ours, exact = ran(1.0, error=0.1), ran(1.25, error=0.1)
+    noisy = ran(0.5, error=1e-4)
+    ours.bound_db = exact.bound_db = noisy.bound_db = 20.0
+    ours.sqnr_db, exact.sqnr_db, noisy.sqnr_db = 20.0, 40.0, 19.9
+    found = score({"tiercast": ours, "openvino": exact, "litert": noisy})
+    assert (found["best_peer"], found["ratio"]) == ("openvino", 0.8)

@@ -104,6 +104,7 @@ def compare(
             efficiencies[subject.name] = efficiency(measured.cells[1], measured.cells[max(threads)])
         done(subject.name, {count: sections[count][subject.name] for count in threads})
     return {
+        "precision": "+".join(sorted({subject.precision for subject in subjects})),
         "machine": begun | neighbours.facts() | {"pins": pins(), "peak_gflops": max(peaks)},
         "effort": asdict(effort),
         "sections": [

@@ -42,11 +42,14 @@ class Cell:
 
     ms: the figure that is compared: with one thread CPU time (hardly inflated by neighbours), with more wall
     time; its minimum over the visits. typical_ms: the median of the visits' minima.
+    sqnr_db, bound_db: signal-to-noise ratio, and the least that counts (int8) or None (f32: `error` tells).
     cpu_ms: of all threads together. load, first, peak_growth: of the start that took the least CPU time.
     """
 
     failed: str = ""
     error: float | None = None
+    sqnr_db: float | None = None
+    bound_db: float | None = None
     ms: float | None = None
     typical_ms: float | None = None
     wall_ms: float | None = None
@@ -142,7 +145,7 @@ def measure(
     Engines start several times, in shuffled order: the first to touch memory of a virtual machine pays its
     host for it.
     """
-    cells = {count: {name: _empty(done) for name, done in conversions.items()} for count in threads}
+    cells = {count: {name: _empty(done, subject) for name, done in conversions.items()} for count in threads}
     able = [(count, name) for count in threads for name, done in conversions.items() if not done.error]
     peaks: list[float] = []
     for _ in range(effort.starts - 1):
@@ -166,8 +169,10 @@ def measure(
     return Measured(cells, peaks)
 
 
-def _empty(done: Conversion) -> Cell:
-    return Cell(failed=done.error, file_bytes=done.file_bytes, convert_s=done.seconds)
+def _empty(done: Conversion, subject: Subject) -> Cell:
+    return Cell(
+        failed=done.error, file_bytes=done.file_bytes, convert_s=done.seconds, bound_db=subject.bound_db
+    )
 
 
 def _add_visit(cell: Cell, answer: Mapping[str, Any], threads: int) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import jinja2
 from rich.table import Table
 
+from tiercast.peers import drive
 from tiercast.peers.engines import OURS
-from tiercast.peers.score import MAX_ERROR
+from tiercast.peers.score import MAX_ERROR, is_right
 
 Document = Mapping[str, Any]
 Cell = Mapping[str, Any]
@@ -58,10 +59,12 @@ def verdict(document: Document) -> list[str]:
 
 def tables(document: Document) -> list[Table]:
     """For each thread count times and % of peak; then errors, start, memory, size, efficiency, failures."""
-    made = [table for section in document["sections"] for table in _time_tables(section)]
+    made = [
+        table for section in document["sections"] for table in _time_tables(section, document["precision"])
+    ]
     first = document["sections"][0]
     made += [
-        _cells(first, f"max relative error (bound {MAX_ERROR:g})", lambda cell: f"{cell['error']:.0e}"),
+        _errors(first, document["precision"]),
         _cells(first, "load + first run, CPU ms, cold process", _start, ours_over_best=_text("start_ratio")),
         _cells(first, "load + first run, wall ms, cold process", _wall_start),
         _cells(
@@ -85,6 +88,7 @@ def page(document: Document) -> str:
         ours=OURS,
         verdict=verdict(document),
         max_error=MAX_ERROR,
+        right=_right,
     )
 
 
@@ -112,16 +116,16 @@ def _section_verdict(section: Document) -> str:
     )
 
 
-def _time_tables(section: Document) -> list[Table]:
+def _time_tables(section: Document, precision: str) -> list[Table]:
     threads = section["threads"]
     kind = "CPU" if threads == 1 else "wall"
-    title = f"ms per run, f32, {threads} thread(s), {kind} time, minimum over visits"
+    title = f"ms per run, {precision}, {threads} thread(s), {kind} time, minimum over visits"
     made = [_cells(section, title, _time, best_peer=_best_peer, ours_over_best=_text("ratio"))]
     if threads > 1:
         made.append(
             _cells(section, f"CPU ms of {threads} threads together", lambda cell: f"{cell['cpu_ms']:.2f}")
         )
-    peak = Table("model", title=f"% of the FMA peak of {threads} core(s)")
+    peak = Table("model", title=f"% of the f32 FMA peak of {threads} core(s)")
     engines = list(_first_row(section)["engines"])
     for engine in engines:
         peak.add_column(engine, justify="right")
@@ -148,8 +152,22 @@ def _cells(
     return table
 
 
+def _errors(section: Document, precision: str) -> Table:
+    if precision == "f32":
+        title = f"max relative error (bound {MAX_ERROR:g})"
+        return _cells(section, title, lambda cell: f"{cell['error']:.0e}")
+    return _cells(
+        section, "signal-to-noise ratio against f32 PyTorch, dB", lambda cell: f"{cell['sqnr_db']:.1f}",
+        at_least=lambda row: f"{next(iter(row['engines'].values()))['bound_db']:.1f}",
+    )  # fmt: skip
+
+
+def _right(cell: Cell) -> bool:
+    return is_right(drive.Cell(**cell))
+
+
 def _time(cell: Cell) -> str:
-    return f"{cell['ms']:.2f}" + ("" if cell["error"] <= MAX_ERROR else " wrong")
+    return f"{cell['ms']:.{2 if cell['ms'] >= 1 else 3}f}" + ("" if _right(cell) else " wrong")
 
 
 def _start(cell: Cell) -> str:

@@ -10,12 +10,21 @@ from tiercast.peers.drive import Cell
 from tiercast.peers.engines import OURS
 
 MAX_ERROR = 1e-3
-"""An engine whose result is further than this (relative) from the reference does not count, however fast."""
+"""An f32 engine whose result is further than this (relative) from the reference does not count, however fast;
+an int8 engine must reach the subject's `bound_db`.
+"""
 
 
 def counts(cell: Cell) -> bool:
     """True where the engine ran and answered right."""
-    return not cell.failed and cell.ms is not None and cell.error is not None and cell.error <= MAX_ERROR
+    return not cell.failed and cell.ms is not None and is_right(cell)
+
+
+def is_right(cell: Cell) -> bool:
+    """True where the answer is near enough to the reference."""
+    if cell.bound_db is not None:
+        return cell.sqnr_db is not None and cell.sqnr_db >= cell.bound_db
+    return cell.error is not None and cell.error <= MAX_ERROR
 
 
 def start_ms(cell: Cell) -> float:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tiercast.peers.engines import Engine, engine
-from tiercast.peers.subject import max_relative_error, read_reference, read_subject
+from tiercast.peers.subject import max_relative_error, read_reference, read_subject, signal_to_noise_db
 
 PEAK = "peak"
 _MAX_CALLS = 5000
@@ -31,12 +31,15 @@ _MAX_CALLS = 5000
 class Loaded:
     """Facts of one loaded model.
 
+    error, sqnr_db: of the output that is furthest from the reference (max_relative_error,
+    signal_to_noise_db; 999 where all are equal to it, -999 where one is no answer).
     load: from the engine imported to the model ready; first: the first run. Wall time, and CPU time of all
     threads.
     peak_growth_mb: resident memory over the imported engine (MiB), at its highest.
     """
 
     error: float
+    sqnr_db: float
     load_ms: float
     load_cpu_ms: float
     first_ms: float
@@ -58,9 +61,10 @@ def load(name: str, folder: Path, threads: int) -> tuple[Engine, Loaded]:
     growth_mb = _memory_mb("VmHWM") - before_mb
     got = ready.outputs()
     error = max(max_relative_error(got[key], value) for key, value in expected.items())
+    sqnr_db = min(signal_to_noise_db(got[key], value) for key, value in expected.items())
     return ready, Loaded(
-        error, (loaded - begin) * 1e3, (loaded_cpu - begin_cpu) * 1e3, (ran - loaded) * 1e3,
-        (ran_cpu - loaded_cpu) * 1e3, growth_mb,
+        error, min(max(sqnr_db, -999), 999), (loaded - begin) * 1e3, (loaded_cpu - begin_cpu) * 1e3,
+        (ran - loaded) * 1e3, (ran_cpu - loaded_cpu) * 1e3, growth_mb,
     )  # fmt: skip
 
 

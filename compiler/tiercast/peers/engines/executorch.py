@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiercast.peers.engines import Arrays, Subject
-from tiercast.peers.pytorch import load_program
+from tiercast.peers.pytorch import load_program, quantize_program
 
 MODULE = "executorch.extension.pybindings.portable_lib"
 PACKAGES = ("torch", "executorch", "torchao", "ruamel.yaml")
@@ -13,11 +13,17 @@ FILES = ("model.pte",)
 
 
 def convert(subject: Subject, folder: Path) -> None:
-    """PyTorch -> exported program -> .pte."""
+    """PyTorch -> exported program -> .pte; int8 by XNNPACK's quantizer, weights by channel."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    program = load_program(subject)
+    if subject.calibration:
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+
+        scheme = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+        program = quantize_program(subject, xnnpack.XNNPACKQuantizer().set_global(scheme))
+    else:
+        program = load_program(subject)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     (folder / FILES[0]).write_bytes(lowered.to_executorch().buffer)
 

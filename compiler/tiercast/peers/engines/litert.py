@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tiercast.peers.engines import Array, Arrays, Subject
-from tiercast.peers.pytorch import load_module
+from tiercast.peers.pytorch import load_module, quantize_module, samples_of
+
+if TYPE_CHECKING:
+    import torch
 
 MODULE = "ai_edge_litert.interpreter"
 PACKAGES = ("torch", "ai-edge-litert", "litert-torch")
@@ -15,7 +20,9 @@ FILES = ("model.tflite",)
 
 
 def convert(subject: Subject, folder: Path) -> None:
-    """PyTorch -> TFLite with channels last at the boundary, as the engine wants pictures."""
+    """PyTorch -> TFLite with channels last at the boundary, as the engine wants pictures; int8 by its PT2E
+    quantizer, weights by channel.
+    """
     import litert_torch
     import torch
 
@@ -28,8 +35,29 @@ def convert(subject: Subject, folder: Path) -> None:
         args=[index for index, tensor in enumerate(inputs) if tensor.dim() == 4],
         outputs=[index for index, tensor in enumerate(results) if tensor.dim() == 4],
     )
-    samples = tuple(t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t for t in inputs)
-    litert_torch.convert(wrapped.eval(), samples).export(str(folder / FILES[0]))
+    wrapped.eval()
+    if subject.calibration:
+        _convert_int8(wrapped, subject, folder)
+    else:
+        litert_torch.convert(wrapped, _channels_last(inputs)).export(str(folder / FILES[0]))
+
+
+def _convert_int8(module: Any, subject: Subject, folder: Path) -> None:
+    import litert_torch
+    import torch
+    from litert_torch.quantize import pt2e_quantizer, quant_config
+
+    scheme = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+    quantizer = pt2e_quantizer.PT2EQuantizer().set_global(scheme)
+    samples = [_channels_last(map(torch.from_numpy, sample.values())) for sample in samples_of(subject)]
+    exported = torch.export.export(module, samples[0], strict=False).module()
+    quantized = quantize_module(exported, quantizer, samples, fold=False)
+    config = quant_config.QuantConfig(pt2e_quantizer=quantizer)
+    litert_torch.convert(quantized, samples[0], quant_config=config).export(str(folder / FILES[0]))
+
+
+def _channels_last(tensors: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return tuple(t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t for t in tensors)
 
 
 class Engine:

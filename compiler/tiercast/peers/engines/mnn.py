@@ -122,6 +122,8 @@ class _Module:
         self._results = [self._expr.convert(result, self._expr.NCHW).read() for result in results]
 
     def outputs(self) -> Arrays:
+        if len(self._results) != len(self._names):
+            raise RuntimeError(f"MNN returned {len(self._results)} of {len(self._names)} outputs")
         return {name: np.array(value) for name, value in zip(self._names, self._results, strict=True)}
 
 

@@ -23,8 +23,10 @@ _TYPES = {"f": "f32", "i": "i64", "b": "bool"}
 def convert(subject: Subject, folder: Path) -> None:
     """TorchScript trace, or ONNX where there is no more -> pnnx.
 
-    Raises RuntimeError where pnnx left an operator it could not translate.
+    Raises RuntimeError where pnnx left an operator it could not translate, and for int8.
     """
+    if subject.calibration:
+        raise RuntimeError("int8 needs ncnn2table and ncnn2int8, programs that ncnn's wheel does not hold")
     source = _trace(subject, folder) if subject.torch else subject.onnx
     inputs, _, _ = read_reference(subject.folder)
     shapes = ",".join(
