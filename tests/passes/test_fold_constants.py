@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from graphs import feeds, graph, keeps_result, op_types, run_physical
 
-from tiercast.errors import ModelError
+from tiercast.errors import GraphError, ModelError
 from tiercast.passes.assign_layout import assign_layout
 from tiercast.passes.fold_constants import fold_constants
 
@@ -142,3 +142,18 @@ def test_a_loop_over_constants_without_end_is_refused(monkeypatch: pytest.Monkey
     )
     with pytest.raises(ModelError, match="does not end within"):
         fold_constants(model)
+
+
+def test_computed_texts_are_refused_by_who_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing computes them while compiling."""
+    monkeypatch.setattr("onnxsim.simplify", lambda *args, **options: 1 / 0)
+    model = graph(
+        """(bool[2] take, string[2] x) => (string[2] y) {
+          words = Cast<to=8>(known)
+          y = Where(take, x, words)
+        }""",
+        known=np.ones(2, np.float32),
+    )
+    fold_constants(model)
+    with pytest.raises(GraphError, match="STRING"):
+        assign_layout(model)

@@ -14,7 +14,7 @@ from tiercast.passes.fold_constants import fold_constants
 from tiercast.passes.unroll_loops import MAX_TRIPS, unroll_loops
 
 LOOP = """(float[4] x) => (float[4] y, float[N,4] all) {{
-    trips = Constant<value_int = {trips}>()  go = Constant<value = bool {{1}}>()
+    trips = Constant<{trips}>()  go = Constant<value = bool {{1}}>()
     y, all = Loop(trips, go, x) <body = body (int64 i, bool c, float[4] s)
         => (bool c2, float[4] t, float[4] u) {{
         two = Constant<value_float = 2.0>()  f = Cast<to=1>(i)  a = Mul(s, two)  t = Add(a, f)
@@ -46,8 +46,11 @@ def same_as_onnxruntime(folder: Path, text: str, inputs: dict[str, np.ndarray]) 
 
 
 @pytest.mark.native
-@pytest.mark.parametrize(("trips", "limit"), [(4, 99), (9, 2), (0, 99)])
-def test_a_loop_runs_until_its_count_or_its_condition_ends(tmp_path: Path, trips: int, limit: int) -> None:
+@pytest.mark.parametrize(
+    ("trips", "limit"),
+    [("value_int = 4", 99), ("value_ints = [4]", 99), ("value_int = 9", 2), ("value_int = 0", 99)],
+)
+def test_a_loop_runs_until_its_count_or_its_condition_ends(tmp_path: Path, trips: str, limit: int) -> None:
     x = np.arange(4, dtype=np.float32)
     same_as_onnxruntime(tmp_path, LOOP.format(trips=trips, limit=limit), {"x": x})
 
@@ -76,7 +79,7 @@ def test_a_known_condition_takes_its_branch() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (LOOP.format(trips=MAX_TRIPS + 5, limit=9999), f"more than {MAX_TRIPS} times"),
+        (LOOP.format(trips=f"value_int = {MAX_TRIPS + 5}", limit=9999), f"more than {MAX_TRIPS} times"),
         (DATA_LOOP, "computed from input data"),
     ],
 )
@@ -90,7 +93,7 @@ def test_what_depends_on_data_or_is_too_long_is_refused(text: str, why: str) -> 
 def test_what_a_loop_that_never_runs_stacks_is_empty(tmp_path: Path) -> None:
     """Its items' shape follows from what the body reads; joined to others it is nothing."""
     x = {"x": np.arange(4, dtype=np.float32)}
-    text = LOOP.format(trips=0, limit=9)
+    text = LOOP.format(trips="value_int = 0", limit=9)
     joined = text.replace("=> (float[4] y, float[N,4] all)", "=> (float[4] y, float[N,4] more)")
     joined = joined.rstrip()[:-1] + "row = Unsqueeze(x, zero)  more = Concat<axis=0>(all, row)\n}"
     joined = joined.replace("trips = ", "zero = Constant<value_ints = [0]>()  trips = ", 1)

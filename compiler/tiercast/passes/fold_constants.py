@@ -35,6 +35,10 @@ _SKIPPED = [
 ]
 
 
+_NOT_COMPUTED = (
+    ir.DataType.BFLOAT16,
+    ir.DataType.STRING,
+)  # onnxruntime hands out no bf16, plans hold no text
 LIMIT_S = 30.0  # for loops over constants: one in a branch that is never taken may have no end
 
 
@@ -145,7 +149,7 @@ def _of_constants(node: ir.Node, graph: ir.Graph, at_run_time: set[ir.Node]) -> 
     """Whether all that the node reads is known; Identity keeps a constant apart from the output it is."""
     if node.op_type == "Identity" and node.outputs[0].is_graph_output() and array(node.inputs[0]) is not None:
         return False
-    if any(value.dtype == ir.DataType.BFLOAT16 for value in node.outputs):  # onnxruntime hands none over
+    if any(value.dtype in _NOT_COMPUTED for value in node.outputs):
         return False
     sources = [value for value in node.inputs if value is not None]
     known = all(value.producer() not in at_run_time and value not in graph.inputs for value in sources)

@@ -123,7 +123,7 @@ class _Unroller:
         limit = self._known.value(trips) if trips else None
         if trips and limit is None:
             raise GraphError(f"{_where(node)}: its trip count {trips!r} is computed from input data")
-        most = int(limit) if limit is not None else MAX_TRIPS + 1
+        most = limit.item() if limit is not None else MAX_TRIPS + 1  # [] or [1]
         carried = len(state)
         scans: list[list[str]] = [[] for _ in range(len(body.output) - 1 - carried)]
         trip = 0
