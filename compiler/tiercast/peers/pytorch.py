@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from tiercast.factory import find_factory
-from tiercast.peers.subject import Arrays, Subject, read_calibration
+from tiercast.peers.subject import Subject, read_calibration
 
 if TYPE_CHECKING:
     import torch
@@ -43,33 +42,17 @@ def load_program(subject: Subject) -> torch.export.ExportedProgram:
 
 
 def quantize_program(subject: Subject, quantizer: Any) -> torch.export.ExportedProgram:
-    """The model quantized by a torchao quantizer in the PT2E flow, calibrated on the subject's samples."""
-    import torch
-
-    _, inputs = load_module(subject)
-    samples = [tuple(map(torch.from_numpy, sample.values())) for sample in samples_of(subject)]
-    module = quantize_module(load_program(subject).module(), quantizer, samples, fold=True)
-    return torch.export.export(module, inputs, strict=False)
-
-
-def quantize_module(module: Any, quantizer: Any, samples: Sequence[tuple[Any, ...]], fold: bool) -> Any:
-    """An exported module with a quantizer's observers, run on samples, converted; fold: weights to integers,
-    or left in f32 before steps that quantize them.
-    """
+    """The model quantized by a torchao quantizer by the PT2E flow, on the int8 subject's samples."""
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    prepared = prepare_pt2e(module, quantizer)
-    with torch.no_grad():
-        for sample in samples:
-            prepared(*sample)
-    return convert_pt2e(prepared, fold_quantize=fold)
-
-
-def samples_of(subject: Subject) -> list[Arrays]:
-    """What an int8 subject is quantized on."""
     assert subject.calibration is not None
-    return read_calibration(subject.calibration)
+    _, inputs = load_module(subject)
+    prepared = prepare_pt2e(load_program(subject).module(), quantizer)
+    with torch.no_grad():
+        for sample in read_calibration(subject.calibration):
+            prepared(*map(torch.from_numpy, sample.values()))
+    return torch.export.export(convert_pt2e(prepared), inputs, strict=False)
 
 
 def _open(source: str) -> Any:
