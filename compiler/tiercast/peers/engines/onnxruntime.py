@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from tiercast.peers.engines import Array, Arrays, Subject
+from tiercast.peers.unsigned import write_unsigned
 
 MODULE = "onnxruntime"
 PACKAGES = ("onnxruntime",)
@@ -17,30 +16,9 @@ FILES = ("model.onnx",)
 def convert(subject: Subject, folder: Path) -> None:
     """Nothing to convert: it eats the ONNX export; of int8 with activations in u8."""
     if subject.calibration:
-        _write_unsigned(subject.onnx, folder / FILES[0])
+        write_unsigned(subject.onnx, folder / FILES[0])
     else:
         shutil.copyfile(subject.onnx, folder / FILES[0])
-
-
-def _write_unsigned(source: Path, target: Path) -> None:
-    """The same quantized model with s8 activations as u8: zero points 128 higher, nothing else changes.
-
-    Its kernels for x86 want that: 1.31 rewrites models so itself, but fails where it had first moved a
-    QuantizeLinear over a reshape ("output_dtype INT8 does not match y_zero_point type UINT8").
-    """
-    import onnx
-
-    model = onnx.load(source)
-    constants = {constant.name: constant for constant in model.graph.initializer}
-    steps = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    points = {node.input[2] for node in steps if len(node.input) > 2 and node.input[0] not in constants}
-    for name in points:
-        value = onnx.numpy_helper.to_array(constants[name])
-        if value.dtype == np.int8:
-            raised = (value.astype(np.int32) + 128).astype(np.uint8)
-            constants[name].CopyFrom(onnx.numpy_helper.from_array(raised, name))
-    del model.graph.value_info[:]  # they tell the old types
-    onnx.save(model, target)
 
 
 class Engine:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tiercast.peers.engines import Arrays, Subject
+from tiercast.peers.unsigned import write_unsigned
 
 MODULE = "openvino"
 PACKAGES = ("openvino",)
@@ -14,10 +15,14 @@ FILES = ("model.xml", "model.bin")
 
 
 def convert(subject: Subject, folder: Path) -> None:
-    """ONNX -> OpenVINO IR, weights kept in f32."""
+    """ONNX -> OpenVINO IR, weights kept as they are; of int8 with activations in u8."""
     import openvino
 
-    model = openvino.convert_model(subject.onnx)
+    source = subject.onnx
+    if subject.calibration:
+        source = folder / "unsigned.onnx"
+        write_unsigned(subject.onnx, source)
+    model = openvino.convert_model(source)
     openvino.save_model(model, folder / FILES[0], compress_to_fp16=False)
 
 
