@@ -68,8 +68,9 @@ void run(const tc_call* call, int64_t begin, int64_t end) {
   if (p.shift > 0) {
     run_all(Add{p.a_factor, p.b_factor, offset, p.shift, half, even, p.y_zero, p.low, p.high}, call, begin, end);
   } else {
-    run_all(Add{wrapping_product(p.a_factor, 2), wrapping_product(p.b_factor, 2), wrapping_product(offset, 2), 1, 0, 1, p.y_zero, p.low, p.high}, call,
-            begin, end);
+    run_all(Add{wrapping_product(p.a_factor, 2), wrapping_product(p.b_factor, 2), wrapping_product(offset, 2), 1, 0, 1, p.y_zero, p.low,
+                p.high},
+            call, begin, end);
   }
 }
 
