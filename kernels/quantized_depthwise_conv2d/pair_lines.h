@@ -1,6 +1,7 @@
 // Lines of the AVX2 row of quantized_depthwise_conv2d. Rows of the image are widened to s16 once, borders filled in, each column
 // interleaved with the one that the next tap reads, into a ring of as many lines as the filter has rows. Half h of a column holds channels
 // 4h..4h+3 and 8+4h..8+4h+3 of sixteen.
+// Of eight channels or fewer it holds 4h..4h+3 of two columns: output columns far apart are done at once.
 #ifndef TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_PAIR_LINES_H_
 #define TIERCAST_QUANTIZED_DEPTHWISE_CONV2D_PAIR_LINES_H_
 
@@ -17,6 +18,8 @@ enum { PAIR = 2 * QDW_LANES, LINES_BYTES = 24 << 10 };  // s16 of a column; what
 struct Block {
   const QDepthwise* v;
   int64_t c, n, first, width;
+  bool folded;          // eight channels or fewer: twice `width` outputs, of which some may be the same
+  int64_t apart;        // from an output column to the one that stands beside it
   const int8_t* end;    // behind x's last byte
   int64_t every;        // columns from one pair to the next: pairs begin at even taps, so even strides need every other one
   int64_t pairs;        // of a filter row
@@ -30,6 +33,7 @@ inline Block block_of(const QDepthwise& v, int64_t index, void* scratch) {
   b.n = v.c - b.c < QDW_LANES ? v.c - b.c : QDW_LANES;
   b.end = (const int8_t*)v.x->data + 1;
   for (int axis = 0; axis < 4; ++axis) b.end += (v.x->dims[axis] - 1) * v.x->strides[axis];
+  b.folded = b.n <= QDW_LANES / 2;
   b.every = v.p->strides[1] % 2 == 0 ? 2 : 1;
   b.pairs = (v.p->kernel[1] + 1) / 2;
   b.taps = (const int16_t*)scratch;
@@ -40,8 +44,9 @@ inline Block block_of(const QDepthwise& v, int64_t index, void* scratch) {
 inline void set_columns(Block& b, int64_t first, int64_t width) {
   const tc_quantized_depthwise_conv2d_params* p = b.v->p;
   b.first = first;
-  b.width = width;
-  b.columns = ((width - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1]) / b.every + 1;
+  b.width = b.folded ? (width + 1) / 2 : width;
+  b.apart = width - b.width;
+  b.columns = ((b.width - 1) * p->strides[1] + (int64_t)(p->kernel[1] - 1) * p->dilations[1]) / b.every + 1;
 }
 
 // Output columns whose lines stay in the first-level cache.
@@ -71,7 +76,7 @@ inline void spread_taps(const Block& b, int16_t* to) {
   for (int64_t pair = 0; pair < b.pairs; ++pair) {
     for (int64_t q = 0; q < v.quads; ++q) {
       for (int64_t group = 0; group < 4; ++group) {
-        const int8_t* at = from + 2 * pair * tap + (q * 4 + group) * 16;
+        const int8_t* at = from + 2 * pair * tap + (q * 4 + (b.folded ? group % 2 : group)) * 16;
         const __m128i even = _mm_loadu_si128((const __m128i*)at);
         const __m128i odd = 2 * pair + 1 < kernel_w ? _mm_loadu_si128((const __m128i*)(at + tap)) : _mm_setzero_si128();
         put_taps(even, odd, v.p->kernel[0] - 4 * q, to + (4 * q * b.pairs + pair) * PAIR + group % 2 * 16 + group / 2 * 8, b.pairs * PAIR);
@@ -82,14 +87,25 @@ inline void spread_taps(const Block& b, int16_t* to) {
 
 TC_INLINE __m256i widened(const int8_t* from) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)from)); }
 
-// Column ix of an image row (NULL: outside): sixteen channels of which n count.
-TC_INLINE __m256i column_of(const Block& b, const int8_t* from, int64_t ix) {
-  if (from == nullptr || ix < 0 || ix >= b.v->w) return _mm256_set1_epi16((short)b.v->p->x_zero);
+// Eight channels of two columns.
+TC_INLINE __m256i folded_column(const int8_t* one, const int8_t* other) {
+  return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i*)one), _mm_loadl_epi64((const __m128i*)other)));
+}
+
+// Column ix of an image row: sixteen channels of which n count.
+TC_INLINE __m256i single_column(const Block& b, const int8_t* from, int64_t ix) {
+  if (ix < 0 || ix >= b.v->w) return _mm256_set1_epi16((short)b.v->p->x_zero);
   const int8_t* at = from + ix * b.v->x->strides[2];
   if (b.end - at >= QDW_LANES) return widened(at);
   int8_t some[QDW_LANES] = {};
   for (int64_t i = 0; i < b.n; ++i) some[i] = at[i];
   return widened(some);
+}
+
+TC_INLINE __m256i column_of(const Block& b, const int8_t* from, int64_t ix) {
+  const __m256i column = single_column(b, from, ix);
+  if (!b.folded) return column;
+  return _mm256_permute2x128_si256(column, single_column(b, from, ix + b.apart * b.v->p->strides[1]), 0x20);
 }
 
 TC_INLINE void put_pair(int16_t* to, __m256i one, __m256i other) {
@@ -99,9 +115,9 @@ TC_INLINE void put_pair(int16_t* to, __m256i one, __m256i other) {
 
 // Pairs of a line from column ix on that lie inside the image and may be loaded whole.
 TC_INLINE int64_t plain_pairs(const Block& b, const int8_t* at, int64_t ix, int64_t most) {
-  const int64_t dilation = b.v->p->dilations[1], pitch = b.v->x->strides[2];
-  int64_t count = (b.v->w - dilation - ix + b.every - 1) / b.every;
-  const int64_t spare = b.end - QDW_LANES - at - dilation * pitch;
+  const int64_t reach = b.v->p->dilations[1] + b.apart * b.v->p->strides[1], pitch = b.v->x->strides[2];
+  int64_t count = (b.v->w - reach - ix + b.every - 1) / b.every;
+  const int64_t spare = b.end - QDW_LANES - at - reach * pitch;
   if (b.n < QDW_LANES && spare < (count - 1) * b.every * pitch) count = spare < 0 ? 0 : spare / (b.every * pitch) + 1;
   return count < 0 ? 0 : count < most ? count : most;
 }
@@ -123,7 +139,12 @@ inline void fill_line(const Block& b, const int8_t* from, int16_t* to) {
   const int8_t* at = from + ix * pitch;
   int64_t left = plain_pairs(b, at, ix, (stop - to) / PAIR);
   ix += left * b.every;
-  if (dilation == 1 && b.every == 1 && left > 0) {
+  if (b.folded) {
+    const int64_t away = b.apart * v.p->strides[1] * pitch;
+    for (; left > 0; --left, at += step, to += PAIR) {
+      put_pair(to, folded_column(at, at + away), folded_column(at + reach, at + reach + away));
+    }
+  } else if (dilation == 1 && b.every == 1 && left > 0) {
     __m256i one = widened(at);
     for (; left > 0; --left, at += pitch, to += PAIR) {
       const __m256i next = widened(at + pitch);

@@ -16,17 +16,17 @@ struct Ending {
   __m256i zero, least, most;
 };
 
-TC_INLINE __m256i half_of(const void* sixteen, int half) {
+TC_INLINE __m256i half_of(const Block& b, const void* sixteen, int half) {
   const __m128i* from = (const __m128i*)sixteen + half;
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(from)), _mm_loadu_si128(from + 2), 1);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(from)), _mm_loadu_si128(b.folded ? from : from + 2), 1);
 }
 
 inline Ending ending_of(const Block& b) {
   Ending e;
   const Limits& to = b.v->to;
   for (int half = 0; half < 2; ++half) {
-    e.start[half] = half_of(b.v->bias + b.c, half);
-    e.scale[half] = _mm256_castsi256_ps(half_of(b.v->scale + b.c, half));
+    e.start[half] = half_of(b, b.v->bias + b.c, half);
+    e.scale[half] = _mm256_castsi256_ps(half_of(b, b.v->scale + b.c, half));
   }
   e.high = _mm256_set1_ps((float)(to.high - to.zero));
   e.zero = _mm256_set1_epi16((short)to.zero);
@@ -77,7 +77,6 @@ TC_INLINE void keep(__m256i& value) { asm volatile("" : "+x"(value)); }
 
 // The first n bytes.
 TC_INLINE void put_some(int8_t* to, __m128i bytes, int64_t n) {
-  if (n == QDW_LANES) return _mm_storeu_si128((__m128i*)to, bytes);
   if (n & 8) {
     _mm_storel_epi64((__m128i*)to, bytes);
     bytes = _mm_srli_si128(bytes, 8);
@@ -90,6 +89,13 @@ TC_INLINE void put_some(int8_t* to, __m128i bytes, int64_t n) {
     left >>= 8 * size;
     to += size;
   }
+}
+
+// One output, or two that were done at once.
+TC_INLINE void put_output(const Block& b, int8_t* to, __m128i bytes) {
+  if (b.n == QDW_LANES) return _mm_storeu_si128((__m128i*)to, bytes);
+  put_some(to, bytes, b.n);
+  if (b.folded) put_some(to + b.apart * b.v->y->strides[2], _mm_srli_si128(bytes, 8), b.n);
 }
 
 // U outputs of s8. Reals below s32's range end as the least value; those above it only filters of any size expect.
@@ -118,8 +124,8 @@ TC_INLINE void filter_pixels(const Block& b, const Ending& e, int64_t slot, int6
     const __m256i two = _mm256_adds_epi16(_mm256_packs_epi32(whole[0][other], whole[1][other]), e.zero);
     const __m256i bytes = _mm256_min_epi8(_mm256_max_epi8(_mm256_packs_epi16(one, two), e.least), e.most);
     const __m256i ordered = _mm256_permute4x64_epi64(bytes, 0xd8);
-    put_some(y + u * pitch, _mm256_castsi256_si128(ordered), b.n);
-    if (u + 1 < U) put_some(y + other * pitch, _mm256_extracti128_si256(ordered, 1), b.n);
+    put_output(b, y + u * pitch, _mm256_castsi256_si128(ordered));
+    if (u + 1 < U) put_output(b, y + other * pitch, _mm256_extracti128_si256(ordered, 1));
   }
 }
 
@@ -151,6 +157,7 @@ TC_NOINLINE void filter_row_other(const Block& b, const Ending& e, int64_t slot,
       _mm_storeu_si128((__m128i*)(all + 8 + 4 * half), _mm256_extracti128_si256(values, 1));
     }
     memcpy((int32_t*)y.data + at, all, (size_t)b.n * 4);
+    if (b.folded) memcpy((int32_t*)y.data + at + b.apart * y.strides[2], all + 8, (size_t)b.n * 4);
   }
 }
 
