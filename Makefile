@@ -7,7 +7,7 @@ CPP := $(shell git ls-files --cached --others --exclude-standard 'runtime/*.cc' 
 NATIVE := CMakeLists.txt pyproject.toml $(shell find runtime kernels targets compiler/tiercast/codegen -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-peers-int8 bench-qat bench-weights bench-ptq bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
+.PHONY: help setup demo test check bench bench-arm bench-arm-int8 bench-gate bench-against bench-parity bench-peers bench-peers-int8 bench-qat bench-weights bench-ptq bench-outliers bench-buckets bench-int8 bench-large bench-tvm tf2onnx conformance torch-ops zoo ops-table tflite-table fix clean bench-outliers
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'

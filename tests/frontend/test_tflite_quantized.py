@@ -65,6 +65,14 @@ class Model:
         }
 
 
+def steps_that_equal_litert(data: bytes, feeds: dict[str, np.ndarray], folder: Path) -> list[str]:
+    """The ops of the model's plan, whose one output was found to be LiteRT's, integer for integer."""
+    plan = compile_plan(data).plan
+    (got,) = Session(write_package(plan, folder / "m.tcpkg")).run(feeds).values()
+    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+    return [step.op for step in plan.steps]
+
+
 def convolution(kind: str, kernel: int, **options: Any) -> Callable[[Model], None]:
     def build(m: Model) -> None:
         depthwise = kind == "DEPTHWISE_CONV_2D"
@@ -209,10 +217,7 @@ def test_an_average_pool_gives_the_very_integers_of_litert(
     size = {"FilterHeight": kernel[0], "FilterWidth": kernel[1], "StrideH": stride, "StrideW": stride}
     one("AVERAGE_POOL_2D", "Pool2DOptions", Padding=SAME, **size)(model)
     data, feeds = write(model.graph), model.feeds()
-    done = compile_plan(data)
-    assert "quantized_pool2d_s8s8" in [step.op for step in done.plan.steps]
-    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
-    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+    assert "quantized_pool2d_s8s8" in steps_that_equal_litert(data, feeds, tmp_path)
 
 
 @pytest.mark.native
@@ -237,10 +242,7 @@ def test_a_mean_gives_the_very_integers_of_litert_near_halves(
         near = random.integers(-30, 30, (2, *size, 300)) + zeros[0] + model.shift
         info = np.iinfo(kind)
         feeds = {"x0": np.clip(near, info.min, info.max).astype(kind)}
-        done = compile_plan(data)
-        assert "quantized_pool2d_s8s8" in [step.op for step in done.plan.steps]
-        (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
-        np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+        assert "quantized_pool2d_s8s8" in steps_that_equal_litert(data, feeds, tmp_path)
 
 
 @pytest.mark.native
@@ -258,10 +260,7 @@ def test_a_prelu_gives_the_very_integers_of_litert(seed: int, kind: Any, tmp_pat
     x, y = model.input((1, 32, 32, 16), scales[0], zeros[1]), model.output(scales[1], zeros[2])
     model.graph.op("PRELU", [x, slope], [y])
     data, feeds = write(model.graph), model.feeds()
-    done = compile_plan(data)
-    assert "lookup_anyany" in [step.op for step in done.plan.steps]
-    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
-    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+    assert "lookup_anyany" in steps_that_equal_litert(data, feeds, tmp_path)
 
 
 @pytest.mark.native
@@ -320,13 +319,9 @@ def test_a_quantized_constant_gives_the_very_integers_of_litert(
     constant = model.graph.constant(stored, scales=[0.0137], zeros=[-11])
     model.graph.op(kind, [model.input(), constant], [model.output(0.031)], table)
     data, feeds = write(model.graph), model.feeds()
-    done = compile_plan(data)
     # A factor for each channel is a slope; sums are tables.
-    assert [step.op for step in done.plan.steps] == [
-        "quantized_prelu_s8s8" if kind == "MUL" else "lookup_anyany"
-    ]
-    (got,) = Session(write_package(done.plan, tmp_path / "m.tcpkg")).run(feeds).values()
-    np.testing.assert_array_equal(got, reference(data)[1](feeds)[0])
+    steps = ["quantized_prelu_s8s8" if kind == "MUL" else "lookup_anyany"]
+    assert steps_that_equal_litert(data, feeds, tmp_path) == steps
 
 
 def test_scales_and_zero_points_are_kept() -> None:
